@@ -1,0 +1,41 @@
+# One target per folder (design: a wrong call does not link). Everything that decides how code is compiled is here.
+
+add_library(baekji_options INTERFACE)
+target_include_directories(baekji_options INTERFACE "${CMAKE_SOURCE_DIR}")
+target_compile_options(baekji_options INTERFACE
+  -Wall -Wextra -Wconversion -Wshadow -Werror
+  # Numerics contract: a fused multiply-add only where the source writes one, and no reassociation.
+  -ffp-contract=off -fno-math-errno -fno-trapping-math
+  -fno-omit-frame-pointer)
+if(BAEKJI_NATIVE)
+  target_compile_options(baekji_options INTERFACE -march=native)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    # AVX-512 machines: gcc 12 would otherwise keep to 256-bit vectors.
+    target_compile_options(baekji_options INTERFACE -mprefer-vector-width=512)
+  endif()
+endif()
+if(BAEKJI_SANITIZE)
+  target_compile_options(baekji_options INTERFACE -fsanitize=${BAEKJI_SANITIZE} -fno-sanitize-recover=all)
+  target_link_options(baekji_options INTERFACE -fsanitize=${BAEKJI_SANITIZE})
+endif()
+
+# baekji_folder(NAME LINKS...): the static library of the folder this is called in, from all its .cpp files.
+function(baekji_folder name)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.cpp")
+  list(FILTER sources EXCLUDE REGEX "/main\\.cpp$")
+  add_library(baekji_${name} STATIC ${sources})
+  target_link_libraries(baekji_${name} PUBLIC baekji_options ${ARGN})
+endfunction()
+
+# baekji_test(FOLDER LINKS...): one GoogleTest program for tests/FOLDER, its cases registered with CTest.
+function(baekji_test folder)
+  file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/tests/${folder}/*_test.cpp")
+  if(NOT sources)
+    return()
+  endif()
+  add_executable(${folder}_test ${sources})
+  target_link_libraries(${folder}_test PRIVATE ${ARGN} GTest::gtest_main GTest::gmock)
+  target_compile_definitions(${folder}_test PRIVATE
+    BAEKJI_SOURCE_DIR="${CMAKE_SOURCE_DIR}" BAEKJI_BINARY="$<TARGET_FILE:baekji>")
+  gtest_discover_tests(${folder}_test TEST_PREFIX "${folder}." DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300)
+endfunction()

@@ -1,0 +1,71 @@
+#include "core/arena.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+
+namespace baekji {
+namespace {
+
+// Addresses of a measuring arena are never read; a recognisable, aligned, non-null value makes a mistake fault at once.
+void* const kMeasuredAddress = reinterpret_cast<void*>(std::uintptr_t{0x100});  // NOLINT(performance-no-int-to-ptr)
+
+}  // namespace
+
+Arena::~Arena() {
+  for (const Block& block : blocks_) munmap(block.base, static_cast<std::size_t>(block.size_bytes));
+}
+
+Tensor Arena::allocate(std::string_view category, DType type, std::initializer_list<std::int64_t> dims) {
+  std::int64_t elements = 1;
+  for (const std::int64_t extent : dims) {
+    if (extent < 0 || (extent > 0 && elements > (std::int64_t{1} << 60) / extent)) {
+      throw Error("an allocation has an impossible extent").values("0..2^60 elements", fmt::format("{}", extent)).at(category);
+    }
+    elements *= extent;
+  }
+  const std::int64_t size_bytes = round_up(std::max<std::int64_t>(elements * size_of(type), 1), kAlignmentBytes);
+  auto row = std::find_if(rows_.begin(), rows_.end(), [&](const Row& r) { return r.category == category; });
+  if (row == rows_.end()) row = rows_.insert(rows_.end(), Row{.category = std::string(category)});
+  row->size_bytes += size_bytes;
+  row->allocations += 1;
+  void* data = mode_ == Mode::kMeasure ? kMeasuredAddress : take(category, size_bytes);
+  return Tensor(data, type, dims);
+}
+
+void* Arena::take(std::string_view category, std::int64_t size_bytes) {
+  constexpr std::int64_t kHugePageBytes = std::int64_t{2} << 20;
+  // Large blocks get transparent huge pages: fewer page faults and TLB misses in the GEMMs.
+  void* base = mmap(nullptr, static_cast<std::size_t>(size_bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (base == MAP_FAILED) {
+    throw Error("out of memory")
+        .values(format_bytes(size_bytes), "refused by the system")
+        .at(fmt::format("{} (planned so far: {})", category, format_bytes(total_bytes())))
+        .hint("use a smaller micro_batch, layout.recompute = \"full\", or more memory");
+  }
+  if (size_bytes >= kHugePageBytes) madvise(base, static_cast<std::size_t>(size_bytes), MADV_HUGEPAGE);
+  blocks_.push_back({base, size_bytes});
+  return base;
+}
+
+std::int64_t Arena::total_bytes() const {
+  std::int64_t total = 0;
+  for (const Row& row : rows_) total += row.size_bytes;
+  return total;
+}
+
+std::string memory_table(const Arena& arena) {
+  std::string text;
+  for (const Arena::Row& row : arena.rows()) text += fmt::format("  {:<28} {:>12}\n", row.category, format_bytes(row.size_bytes));
+  return text + fmt::format("  {:<28} {:>12}\n", "total", format_bytes(arena.total_bytes()));
+}
+
+std::string format_bytes(std::int64_t size_bytes) {
+  const double b = static_cast<double>(size_bytes);
+  if (size_bytes >= (std::int64_t{1} << 30)) return fmt::format("{:.2f} GiB", b / (1 << 30));
+  if (size_bytes >= (1 << 20)) return fmt::format("{:.1f} MiB", b / (1 << 20));
+  if (size_bytes >= (1 << 10)) return fmt::format("{:.1f} KiB", b / (1 << 10));
+  return fmt::format("{} B", size_bytes);
+}
+
+}  // namespace baekji

@@ -1,0 +1,63 @@
+#pragma once
+// Arena: planned, named device memory. The same binding code runs twice: once to measure, once to allocate.
+
+#include <cstdint>
+#include <initializer_list>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace baekji {
+
+/// Named memory in categories ("weights", "activations", ...). A measuring arena hands out undefined addresses and only
+/// adds up, so that binding a stage to it gives the exact bytes of any layout without memory or data. An allocating
+/// arena takes each category's memory from the system in page-aligned blocks, zero-filled. Nothing is freed before the
+/// arena is.
+class Arena {
+ public:
+  enum class Mode { kMeasure, kAllocate };
+  /// Every allocation starts at a multiple of this, so that alignment never depends on the layout.
+  static constexpr std::int64_t kAlignmentBytes = 256;
+
+  explicit Arena(Mode mode) : mode_(mode) {}
+  ~Arena();
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  Mode mode() const { return mode_; }
+
+  /// A contiguous tensor of `dims`, zero-filled when allocating. Throws when the system has no memory left, naming the
+  /// category, the request and the total so far.
+  Tensor allocate(std::string_view category, DType type, std::initializer_list<std::int64_t> dims);
+
+  /// Bytes by category, in order of first use.
+  struct Row {
+    std::string category;
+    std::int64_t size_bytes = 0;
+    std::int64_t allocations = 0;
+  };
+  const std::vector<Row>& rows() const { return rows_; }
+  std::int64_t total_bytes() const;
+
+ private:
+  void* take(std::string_view category, std::int64_t size_bytes);
+
+  struct Block {
+    void* base = nullptr;
+    std::int64_t size_bytes = 0;
+  };
+  Mode mode_;
+  std::vector<Row> rows_;
+  std::vector<Block> blocks_;
+};
+
+/// The planned-memory table of an arena as text: one line per category, and the total.
+std::string memory_table(const Arena& arena);
+
+/// "1.50 GiB", "12.3 MiB": bytes for people.
+std::string format_bytes(std::int64_t size_bytes);
+
+}  // namespace baekji

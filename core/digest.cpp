@@ -1,0 +1,102 @@
+#include "core/digest.h"
+
+#include <openssl/evp.h>
+
+#include "core/error.h"
+
+namespace baekji {
+namespace {
+
+EVP_MD_CTX* openssl(void* context) { return static_cast<EVP_MD_CTX*>(context); }
+
+void check(int ok) {
+  if (ok != 1) throw Error("OpenSSL refused a SHA-256 operation");
+}
+
+}  // namespace
+
+void Sha256::Free::operator()(void* context) const { EVP_MD_CTX_free(openssl(context)); }
+
+Sha256::Sha256() : context_(EVP_MD_CTX_new()) {
+  check(context_ != nullptr ? 1 : 0);
+  check(EVP_DigestInit_ex(openssl(context_.get()), EVP_sha256(), nullptr));
+}
+Sha256::~Sha256() = default;
+Sha256::Sha256(Sha256&&) noexcept = default;
+Sha256& Sha256::operator=(Sha256&&) noexcept = default;
+
+Sha256& Sha256::add(std::span<const std::byte> bytes) {
+  check(EVP_DigestUpdate(openssl(context_.get()), bytes.data(), bytes.size()));
+  return *this;
+}
+
+Digest Sha256::finish() {
+  Digest digest{};
+  unsigned size = 0;
+  check(EVP_DigestFinal_ex(openssl(context_.get()), digest.data(), &size));
+  return digest;
+}
+
+Digest sha256(std::span<const std::byte> bytes) { return Sha256().add(bytes).finish(); }
+Digest sha256(std::string_view text) { return Sha256().add(text).finish(); }
+
+std::string to_hex(const Digest& digest) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string text;
+  for (const std::uint8_t byte : digest) {
+    text.push_back(kDigits[byte >> 4]);
+    text.push_back(kDigits[byte & 15]);
+  }
+  return text;
+}
+
+Digest parse_digest(std::string_view hex) {
+  Digest digest{};
+  if (hex.size() != 64) throw Error("not a SHA-256 digest").values("64 hex digits", fmt::format("{} characters", hex.size()));
+  for (std::size_t i = 0; i < 64; ++i) {
+    const char c = hex[i];
+    int value = 0;
+    if (c >= '0' && c <= '9') value = c - '0';
+    else if (c >= 'a' && c <= 'f') value = c - 'a' + 10;
+    else throw Error("not a SHA-256 digest").values("lower-case hex digits", std::string(hex));
+    digest[i / 2] = static_cast<std::uint8_t>(digest[i / 2] * 16 + value);
+  }
+  return digest;
+}
+
+Digest merkle_leaf(std::span<const std::byte> data) {
+  static constexpr std::byte kLeaf{0x00};
+  return Sha256().add(std::span(&kLeaf, 1)).add(data).finish();
+}
+
+Digest merkle_leaf(std::string_view data) { return merkle_leaf(std::as_bytes(std::span(data.data(), data.size()))); }
+
+Digest merkle_node(const Digest& left, const Digest& right) {
+  static constexpr std::byte kNode{0x01};
+  return Sha256().add(std::span(&kNode, 1)).add(std::as_bytes(std::span(left))).add(std::as_bytes(std::span(right))).finish();
+}
+
+Digest merkle_root(std::span<const Digest> leaf_hashes) {
+  MerkleBuilder builder;
+  for (const Digest& leaf : leaf_hashes) builder.add(leaf);
+  return builder.root();
+}
+
+void MerkleBuilder::add(const Digest& leaf_hash) {
+  Digest node = leaf_hash;
+  for (std::uint64_t carry = size_; (carry & 1) != 0; carry >>= 1) {
+    node = merkle_node(peaks_.back(), node);
+    peaks_.pop_back();
+  }
+  peaks_.push_back(node);
+  ++size_;
+}
+
+Digest MerkleBuilder::root() const {
+  if (peaks_.empty()) return sha256(std::string_view{});
+  Digest node = peaks_.back();
+  for (std::size_t i = peaks_.size() - 1; i > 0; --i) node = merkle_node(peaks_[i - 1], node);
+  return node;
+}
+
+}  // namespace baekji

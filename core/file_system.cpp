@@ -1,0 +1,140 @@
+#include "core/file_system.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "core/error.h"
+
+namespace baekji {
+namespace {
+
+namespace fs = std::filesystem;
+
+[[noreturn]] void fail(std::string_view action, const fs::path& path, int code) {
+  Error error(fmt::format("cannot {} a file", action));
+  error.values("success", std::strerror(code)).at(path.string());
+  if (code == ENOSPC || code == EDQUOT) error.hint("free some space or set run.output to another disk");
+  throw error;
+}
+
+class FileDescriptor {
+ public:
+  FileDescriptor(const fs::path& path, int flags, std::string_view action) : path_(path) {
+    do {
+      fd_ = ::open(path.c_str(), flags | O_CLOEXEC, 0644);
+    } while (fd_ < 0 && errno == EINTR);
+    if (fd_ < 0) fail(action, path, errno);
+  }
+  ~FileDescriptor() { ::close(fd_); }
+  FileDescriptor(const FileDescriptor&) = delete;
+  FileDescriptor& operator=(const FileDescriptor&) = delete;
+
+  int get() const { return fd_; }
+
+  void write_all(std::string_view bytes) const {
+    while (!bytes.empty()) {
+      const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) fail("write", path_, errno);
+      bytes.remove_prefix(static_cast<std::size_t>(n));
+    }
+  }
+  void sync() const {
+    if (::fsync(fd_) != 0) fail("sync", path_, errno);
+  }
+
+ private:
+  fs::path path_;
+  int fd_ = -1;
+};
+
+class PosixAppendFile final : public AppendFile {
+ public:
+  explicit PosixAppendFile(const fs::path& path) : file_(path, O_WRONLY | O_CREAT | O_APPEND, "open") {}
+  void append(std::string_view bytes) override { file_.write_all(bytes); }
+  void sync() override { file_.sync(); }
+
+ private:
+  FileDescriptor file_;
+};
+
+class PosixFileSystem final : public FileSystem {
+ public:
+  std::unique_ptr<AppendFile> open_append(const fs::path& path) override { return std::make_unique<PosixAppendFile>(path); }
+
+  std::string read(const fs::path& path) override {
+    const FileDescriptor file(path, O_RDONLY, "read");
+    std::string bytes;
+    char buffer[1 << 16];
+    while (true) {
+      const ssize_t n = ::read(file.get(), buffer, sizeof buffer);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) fail("read", path, errno);
+      if (n == 0) return bytes;
+      bytes.append(buffer, static_cast<std::size_t>(n));
+    }
+  }
+
+  void write(const fs::path& path, std::string_view bytes) override {
+    const FileDescriptor file(path, O_WRONLY | O_CREAT | O_TRUNC, "write");
+    file.write_all(bytes);
+    file.sync();
+  }
+
+  void truncate(const fs::path& path, std::int64_t size_bytes) override {
+    const FileDescriptor file(path, O_WRONLY, "shorten");
+    if (::ftruncate(file.get(), size_bytes) != 0) fail("shorten", path, errno);
+    file.sync();
+  }
+
+  void rename(const fs::path& from, const fs::path& to) override {
+    if (::rename(from.c_str(), to.c_str()) != 0) fail("rename", from, errno);
+    sync(to.parent_path());
+    if (from.parent_path() != to.parent_path()) sync(from.parent_path());
+  }
+
+  void sync(const fs::path& path) override {
+    FileDescriptor(path.empty() ? fs::path(".") : path, O_RDONLY, "sync").sync();
+  }
+
+  void create_directories(const fs::path& path) override {
+    std::error_code code;
+    fs::create_directories(path, code);
+    if (code) fail("create the directory of", path, code.value());
+  }
+
+  void remove_all(const fs::path& path) override {
+    std::error_code code;
+    fs::remove_all(path, code);
+    if (code) fail("remove", path, code.value());
+  }
+
+  bool exists(const fs::path& path) override {
+    std::error_code code;
+    return fs::exists(path, code);
+  }
+
+  std::vector<std::string> list(const fs::path& path) override {
+    std::error_code code;
+    std::vector<std::string> names;
+    for (fs::directory_iterator it(path, code), end; !code && it != end; it.increment(code)) {
+      names.push_back(it->path().filename().string());
+    }
+    if (code) fail("list", path, code.value());
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+};
+
+}  // namespace
+
+FileSystem& posix_file_system() {
+  static PosixFileSystem instance;
+  return instance;
+}
+
+}  // namespace baekji

@@ -1,0 +1,15 @@
+#pragma once
+// The subcommands of the program, one file each (trainer/command_*.cpp). Each function adds its subcommand and options to
+// `app` and does its work in the subcommand's callback, throwing Error on any failure.
+
+#include <CLI/CLI.hpp>
+
+namespace baekji {
+
+void add_tokenizer_command(CLI::App& app);
+void add_data_command(CLI::App& app);
+void add_train_command(CLI::App& app);
+void add_generate_command(CLI::App& app);
+void add_inspect_command(CLI::App& app);
+
+}  // namespace baekji
