@@ -208,7 +208,7 @@ struct GradientSource {
   double scale = 1.0;                   ///< 2^unit_exponent / tokens, computed in fp64: gradient = fp32(fp64(sum) * scale)
 };
 
-/// Sum of squares of the fp32 gradient values of one chunk, in fp64: eight interleaved lanes, then their balanced tree.
+/// Kernels::square_sums takes many of these: the sum of squares of the fp32 gradient values of one chunk, in fp64: eight interleaved lanes, then their balanced tree.
 struct SquareSumArgs {
   GradientSource gradient;
   std::int64_t begin = 0;
@@ -269,8 +269,10 @@ class Kernels {
   virtual void cast(const CastArgs& args) = 0;
   virtual void fill_zero(const Tensor& tensor) = 0;
   virtual bool fixed_point_accumulate(const FixedPointArgs& args) = 0;
-  virtual SquareSum square_sum(const SquareSumArgs& args) = 0;
-  virtual void adamw(const AdamwArgs& args) = 0;
+  /// Many chunks in one call, spread over the device; results[i] belongs to args[i].
+  virtual void square_sums(std::span<const SquareSumArgs> args, std::span<SquareSum> results) = 0;
+  /// Multi-tensor: many ranges in one call; ranges do not overlap.
+  virtual void adamw(std::span<const AdamwArgs> args) = 0;
 };
 
 enum class ScalarKind : std::uint8_t { kFloat, kDouble, kComplex };

@@ -1,0 +1,66 @@
+#pragma once
+// ShardedOptimizer: gradient norm, clipping and AdamW over the chunks that this rank owns.
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/arena.h"
+#include "core/logical_tensor.h"
+#include "kernels/kernels.h"
+#include "parallel/optimizer_config.h"
+#include "parallel/parameter_store.h"
+
+namespace baekji {
+
+/// What one optimizer step did. A void step changed no weight and no moment.
+struct StepOutcome {
+  bool is_void = false;
+  std::string void_parameter;  ///< the first parameter (by name) whose gradient was not finite or out of range
+  double gradient_norm = 0;    ///< of the mean gradient, before clipping; 0 when void
+};
+
+class ShardedOptimizer {
+ public:
+  /// Binds both moments to `arena`. `store` must outlive the optimizer.
+  ShardedOptimizer(const OptimizerConfig& config, ParameterStore& store, Kernels& kernels, Arena& arena);
+
+  struct StepArgs {
+    double learning_rate = 0;
+    std::int64_t update = 1;         ///< 1 for the first update that is not void: the exponent of bias correction
+    std::int64_t global_tokens = 1;  ///< divides the un-normalised gradient sum
+  };
+  /// Norm, clip and update from the store's gradient sums.
+  StepOutcome step(const StepArgs& args);
+
+  /// Gradient norm of each parameter, from the last step's sums (mean gradient, before clipping).
+  std::map<std::string, double> gradient_norms() const;
+  /// Euclidean norm of each parameter's master weights.
+  std::map<std::string, double> weight_norms() const;
+
+  /// The state that this rank owns, sorted by (name, slice).
+  std::span<const StateShard> shards() const { return shards_; }
+
+ private:
+  struct Moments {
+    Tensor first;
+    Tensor second;
+  };
+  GradientSource gradient_source(const ParameterSlice& slice, double scale) const;
+  void measure(double scale);
+  StepOutcome fold_norm() const;
+
+  OptimizerConfig config_;
+  ParameterStore& store_;
+  Kernels& kernels_;
+  std::vector<Moments> moments_;      // by store slice
+  std::vector<StateShard> shards_;    // by store slice
+  std::vector<SquareSumArgs> square_args_;  // by chunk; reused, so that no step allocates
+  std::vector<SquareSum> squares_;
+  std::vector<std::size_t> chunk_slice_;  // store slice of each chunk
+  std::vector<AdamwArgs> adamw_args_;
+};
+
+}  // namespace baekji
