@@ -1,0 +1,85 @@
+#include "model/feed_forward.h"
+
+#include "model/residual.h"
+
+namespace baekji {
+
+void FeedForwardActivations::bind(const LayerContext& c, Arena& arena, std::string_view category) {
+  const std::int64_t ffn = c.model.ffn / c.grains.map().grains();
+  rstd_N = arena.allocate(category, c.types.accumulator, {c.local_tokens()});
+  normed_NC = arena.allocate(category, c.types.compute, {c.tokens(), c.model.hidden});
+  gate_up_NE = allocate_slices(c, arena, category, 2 * ffn);
+  act_NF = allocate_slices(c, arena, category, ffn);
+  if (c.model.output_norms) {
+    branch_NC = arena.allocate(category, c.types.compute, {c.local_tokens(), c.model.hidden});
+    branch_rstd_N = arena.allocate(category, c.types.accumulator, {c.local_tokens()});
+  }
+}
+
+FeedForward::FeedForward(const LayerContext& context, const BlockGroups& groups)
+    : c_(context),
+      groups_(groups),
+      norm_(context, groups.feed_forward_norm),
+      output_norm_(context, groups.feed_forward_output_norm),
+      ffn_(context.model.ffn / context.grains.map().grains()) {}
+
+void FeedForward::forward(const Tensor& x_NC, const Tensor& y_NC, FeedForwardActivations& a, Workspace& w) const {
+  norm_.forward(x_NC, c_.own_rows(a.normed_NC), a.rstd_N);
+  c_.grains.gather_tokens(a.normed_NC);
+  for (std::size_t s = 0; s < a.act_NF.size(); ++s) {
+    const auto slice = static_cast<std::int64_t>(s);
+    c_.kernels.matmul({.a = a.normed_NC,
+                       .b = c_.parameters.weight(groups_.gate_up, slice),
+                       .c = a.gate_up_NE[s],
+                       .transpose_b = true,
+                       .b_is_weight = true});
+    c_.kernels.swiglu_forward({.gate_NF = a.gate_up_NE[s].columns(0, ffn_),
+                               .up_NF = a.gate_up_NE[s].columns(ffn_, ffn_),
+                               .y_NF = a.act_NF[s]});
+    c_.kernels.matmul({.a = a.act_NF[s],
+                       .b = c_.parameters.weight(groups_.down, slice),
+                       .c = w.partial_NC[s],
+                       .transpose_b = true,
+                       .b_is_weight = true});
+  }
+  join_residual(c_, {.leaves_NC = w.partial_NC,
+                     .x_NC = x_NC,
+                     .y_NC = y_NC,
+                     .branch_NC = a.branch_NC,
+                     .branch_rstd_N = a.branch_rstd_N,
+                     .output_norm = &output_norm_});
+}
+
+void FeedForward::backward(const Tensor& x_NC, const Tensor& dx_NC, FeedForwardActivations& a, Workspace& w) const {
+  leave_residual(c_, {.dy_NC = dx_NC,
+                      .full_NC = w.full_NC,
+                      .branch_NC = a.branch_NC,
+                      .branch_rstd_N = a.branch_rstd_N,
+                      .output_norm = &output_norm_});
+  for (std::size_t s = 0; s < a.act_NF.size(); ++s) backward_slice(a, w, s);
+  c_.grains.reduce({.leaves_NC = w.partial_NC, .out_NC = w.branch_NC});
+  norm_.backward({.x_NC = x_NC, .rstd_N = a.rstd_N, .dy_NC = w.branch_NC, .dx_NC = dx_NC, .accumulate = true});
+}
+
+void FeedForward::backward_slice(FeedForwardActivations& a, Workspace& w, std::size_t s) const {
+  const auto slice = static_cast<std::int64_t>(s);
+  c_.kernels.matmul({.a = w.full_NC, .b = c_.parameters.weight(groups_.down, slice), .c = w.dact_NF[s], .b_is_weight = true});
+  c_.kernels.matmul({.a = w.full_NC,
+                     .b = a.act_NF[s],
+                     .c = c_.parameters.gradient(groups_.down, slice, 0),
+                     .transpose_a = true,
+                     .accumulate = true});
+  c_.kernels.swiglu_backward({.gate_NF = a.gate_up_NE[s].columns(0, ffn_),
+                              .up_NF = a.gate_up_NE[s].columns(ffn_, ffn_),
+                              .dy_NF = w.dact_NF[s],
+                              .dgate_NF = w.dgate_up_NE[s].columns(0, ffn_),
+                              .dup_NF = w.dgate_up_NE[s].columns(ffn_, ffn_)});
+  c_.kernels.matmul({.a = w.dgate_up_NE[s], .b = c_.parameters.weight(groups_.gate_up, slice), .c = w.partial_NC[s], .b_is_weight = true});
+  c_.kernels.matmul({.a = w.dgate_up_NE[s],
+                     .b = a.normed_NC,
+                     .c = c_.parameters.gradient(groups_.gate_up, slice, 0),
+                     .transpose_a = true,
+                     .accumulate = true});
+}
+
+}  // namespace baekji
