@@ -1,0 +1,32 @@
+#include "parallel/launch.h"
+
+#include <fmt/format.h>
+#include <mpi.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "core/error.h"
+
+namespace baekji {
+
+Launch::Launch() {
+  if (MPI_Init(nullptr, nullptr) != MPI_SUCCESS) throw Error("MPI did not start").hint("start the program with mpirun");
+  int rank = 0;
+  int size = 1;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  MPI_Comm_size(MPI_COMM_WORLD, &size);
+  rank_ = rank;
+  size_ = size;
+}
+
+Launch::~Launch() { MPI_Finalize(); }
+
+void Launch::abort(const std::string& message) const {
+  fmt::print(stderr, "rank {} of {}: {}\n", rank_, size_, message);
+  std::fflush(stderr);
+  MPI_Abort(MPI_COMM_WORLD, 1);
+  std::abort();  // MPI_Abort does not return, but says so nowhere
+}
+
+}  // namespace baekji

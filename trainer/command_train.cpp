@@ -1,0 +1,50 @@
+#include <fmt/format.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "parallel/launch.h"
+#include "trainer/commands.h"
+#include "trainer/experiment.h"
+#include "trainer/trainer.h"
+
+namespace baekji {
+namespace {
+
+struct TrainArguments {
+  std::string experiment;
+  std::vector<std::string> overrides;
+  bool accept_kernel_set = false;
+  bool dry_run = false;
+};
+
+void run(const TrainArguments& arguments) {
+  if (arguments.dry_run) {
+    fmt::print("{}", dry_run(load_experiment(arguments.experiment, arguments.overrides)));
+    return;
+  }
+  const Launch launch;
+  try {
+    const Experiment experiment = load_experiment(arguments.experiment, arguments.overrides);
+    validate(experiment.layout.mesh(), launch.size(), experiment.place + " [layout]");
+    train(experiment, {.accept_kernel_set = arguments.accept_kernel_set});
+  } catch (const std::exception& error) {
+    // One rank that cannot go on ends all of them: nobody may wait for it.
+    launch.abort(std::string("error: ") + error.what());
+  }
+}
+
+}  // namespace
+
+void add_train_command(CLI::App& app) {
+  auto arguments = std::make_shared<TrainArguments>();
+  CLI::App* command = app.add_subcommand("train", "train an experiment, or go on from its newest good checkpoint");
+  command->add_option("experiment", arguments->experiment, "experiment file (TOML)")->required();
+  command->add_option("--set", arguments->overrides, "override a key: section.key=value")->allow_extra_args(false);
+  command->add_flag("--accept-kernel-set", arguments->accept_kernel_set, "go on although another kernel set began the run");
+  command->add_flag("--dry-run", arguments->dry_run, "print layout and planned memory, and stop");
+  command->callback([arguments] { run(*arguments); });
+}
+
+}  // namespace baekji

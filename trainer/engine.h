@@ -1,0 +1,99 @@
+#pragma once
+// Engine: one experiment's computation on this rank: parameters, optimizer, stage and schedule, bound to memory. It knows
+// nothing of files, ledgers or logs, so training and replay run the same steps.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/arena.h"
+#include "core/logical_tensor.h"
+#include "data/loader.h"
+#include "kernels/kernels.h"
+#include "model/parameters.h"
+#include "model/transformer_stage.h"
+#include "parallel/communicator.h"
+#include "parallel/grains.h"
+#include "parallel/parameter_store.h"
+#include "parallel/pipeline.h"
+#include "parallel/schedule.h"
+#include "parallel/sharded_optimizer.h"
+#include "trainer/experiment.h"
+
+namespace baekji {
+
+/// What one optimizer step gave. Layout-free.
+struct StepResult {
+  double loss = 0;  ///< mean over the tokens of the global batch
+  StepOutcome outcome;
+  double learning_rate = 0;
+  std::int64_t tokens = 0;
+};
+
+/// The activations, batches and schedule of one training stage's shape.
+class StageRuntime {
+ public:
+  struct Args {
+    const Experiment& experiment;
+    const TrainingStage& stage;
+    const ModelParameters& declared;
+    Kernels& kernels;
+    ParameterStore& parameters;
+    GrainTree& grains;
+  };
+  StageRuntime(const Args& args, Arena& arena);
+
+  Stage& stage() { return *stage_; }
+  const Schedule& schedule() const { return schedule_; }
+  std::int64_t slots() const { return static_cast<std::int64_t>(batches_.size()); }
+  const Batch& batch(std::int64_t slot) const { return batches_[static_cast<std::size_t>(slot)]; }
+
+ private:
+  Schedule schedule_;
+  std::unique_ptr<TransformerStage> stage_;
+  std::vector<Batch> batches_;  // by slot
+};
+
+class Engine {
+ public:
+  /// Binds weights and optimizer; activations follow with the first step (or evaluation) of each training stage.
+  /// `loader` may be null for a measuring engine. References outlive the engine.
+  Engine(const Experiment& experiment, const Loader* loader, Kernels& kernels, Arena::Mode mode);
+
+  /// The optimizer state, sorted by (name, slice): for genesis, checkpoints and the state root.
+  std::span<const StateShard> shards() const { return optimizer_.shards(); }
+  /// Call after the state was written from outside.
+  void state_changed() { parameters_.publish_weights(); }
+
+  /// Optimizer step `step`; `update` counts the steps so far that were not void, and this one.
+  StepResult step(std::int64_t step, std::int64_t update);
+  /// Mean loss per token over the first `sequences` validation sequences of a source, with the shapes of `step`'s stage.
+  double evaluate(std::int64_t step, int source, std::int64_t sequences);
+
+  const ShardedOptimizer& optimizer() const { return optimizer_; }
+  const Schedule& schedule(std::int64_t step) { return runtime(step).schedule(); }
+
+  /// The planned bytes of the whole rank, for the stage that needs the most. Needs no data.
+  static std::unique_ptr<Arena> plan(const Experiment& experiment, Kernels& kernels);
+
+ private:
+  StageRuntime& runtime(std::int64_t step);
+
+  const Experiment& experiment_;
+  const Loader* loader_;
+  Kernels& kernels_;
+  Arena state_arena_;
+  std::unique_ptr<Communicator> tensor_group_;
+  GrainTree grains_;
+  ModelParameters declared_;
+  ParameterStore parameters_;
+  ShardedOptimizer optimizer_;
+  std::unique_ptr<Arena> stage_arena_;
+  std::unique_ptr<StageRuntime> runtime_;
+  const TrainingStage* bound_stage_ = nullptr;
+  std::vector<double> sequence_losses_;
+};
+
+}  // namespace baekji

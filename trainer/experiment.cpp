@@ -1,0 +1,189 @@
+#include "trainer/experiment.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "core/config.h"
+#include "proof/contract.h"
+
+namespace baekji {
+namespace {
+
+using nlohmann::json;
+
+const json& table_of(const json& file, const char* name) {
+  static const json kEmpty = json::object();
+  const auto it = file.find(name);
+  if (it == file.end()) return kEmpty;
+  if (!it->is_object()) throw Error(fmt::format("{} must be a table", name)).values(fmt::format("[{}]", name), it->dump());
+  return *it;
+}
+
+const json& list_of(const json& table, const char* name, const std::string& place) {
+  static const json kEmpty = json::array();
+  const auto it = table.find(name);
+  if (it == table.end()) return kEmpty;
+  if (!it->is_array()) throw Error(fmt::format("{} must be a list of tables", name)).values(fmt::format("[[{}]]", name), it->dump()).at(place);
+  return *it;
+}
+
+void refuse_unsupported(const Experiment& e) {
+  const LayoutConfig& l = e.layout;
+  const std::string place = e.place + " [layout]";
+  const auto refuse = [&](bool wrong, const std::string& have, const std::string& came) {
+    if (wrong) throw Error("this build does not have that layout feature").values(have, came).at(place);
+  };
+  refuse(l.device != "cpu", "device = \"cpu\"", "device = \"" + l.device + "\"");
+  refuse(l.mesh().size() != 1, "data = tensor = pipeline = 1", l.mesh().describe());
+  refuse(l.virtual_stages != 1, "virtual_stages = 1", fmt::format("virtual_stages = {}", l.virtual_stages));
+  refuse(l.schedule != "1f1b", "schedule = \"1f1b\"", "schedule = \"" + l.schedule + "\"");
+  refuse(l.zero != 0, "zero = 0", fmt::format("zero = {}", l.zero));
+  refuse(l.recompute == "selective", "recompute = \"none\" or \"full\"", "recompute = \"selective\"");
+  refuse(l.threads < 0, "threads >= 0", fmt::format("threads = {}", l.threads));
+}
+
+void validate_run(const RunConfig& r, const LogConfig& log, const std::string& place) {
+  const auto require = [&](bool ok, const char* rule, std::int64_t came) {
+    if (!ok) throw Error("the run cannot go like this").values(rule, fmt::format("{}", came)).at(place);
+  };
+  require(r.steps >= 1, "steps >= 1", r.steps);
+  require(r.checkpoint_every >= 0, "checkpoint_every >= 0", r.checkpoint_every);
+  require(r.keep >= 1, "keep >= 1", r.keep);
+  require(r.anchor_every >= 0, "anchor_every >= 0", r.anchor_every);
+  require(r.root_every >= 0, "root_every >= 0", r.root_every);
+  require(r.evaluate_every >= 0, "evaluate_every >= 0", r.evaluate_every);
+  require(r.evaluate_sequences >= 1, "evaluate_sequences >= 1", r.evaluate_sequences);
+  require(r.max_void_steps >= 1, "max_void_steps >= 1", r.max_void_steps);
+  require(log.every >= 1, "log.every >= 1", log.every);
+  require(log.detail_every >= 0, "log.detail_every >= 0", log.detail_every);
+}
+
+void read_sources(const json& data, Experiment& e) {
+  const std::string place = e.place + " [data]";
+  ConfigReader reader(data, place);
+  reader.field("tokenizer", e.data.tokenizer, "path of the tokenizer model");
+  reader.finish({"source"});
+  for (const json& table : list_of(data, "source", place)) {
+    SourceConfig source;
+    read_config(table, source, fmt::format("{} [[data.source]] {}", e.place, e.data.sources.size() + 1));
+    if (source.name.empty() || source.path.empty()) {
+      throw Error("a source needs a name and a path").values("name and path", table.dump()).at(place);
+    }
+    e.data.sources.push_back(std::move(source));
+  }
+  if (e.data.tokenizer.empty()) throw Error("data.tokenizer is missing").values("a tokenizer model", "nothing").at(place);
+  if (e.data.sources.empty()) throw Error("there is no [[data.source]]").values("at least one", "none").at(place);
+}
+
+void read_stages(const json& file, Experiment& e) {
+  TrainingStage base{.from_step = 1,
+                     .context = e.model.context,
+                     .rope_theta = e.model.rope_theta,
+                     .global_batch = e.numerics.global_batch,
+                     .micro_batch = e.numerics.micro_batch};
+  for (const SourceConfig& source : e.data.sources) base.weights.push_back(source.weight);
+  e.stages.push_back(base);
+  for (const json& table : list_of(file, "stage", e.place)) {
+    TrainingStage stage = e.stages.back();
+    const std::string place = fmt::format("{} [[stage]] {}", e.place, e.stages.size());
+    stage.from_step = 0;
+    read_config(table, stage, place);
+    if (stage.from_step <= e.stages.back().from_step) {
+      throw Error("stages must follow one another")
+          .values(fmt::format("from_step > {}", e.stages.back().from_step), fmt::format("{}", stage.from_step))
+          .at(place);
+    }
+    require_equal(e.data.sources.size(), stage.weights.size(), "a stage needs one weight per source", place);
+    e.stages.push_back(std::move(stage));
+  }
+  for (const TrainingStage& stage : e.stages) {
+    NumericsConfig numerics = e.numerics;
+    numerics.global_batch = stage.global_batch;
+    numerics.micro_batch = stage.micro_batch;
+    validate(numerics, stage.context, fmt::format("{}, stage from step {}", e.place, stage.from_step));
+    if (stage.rope_theta <= 1) {
+      throw Error("rope_theta is out of range").values("> 1", fmt::format("{}", stage.rope_theta)).at(e.place);
+    }
+  }
+}
+
+// Floating-point numbers enter the contract as text, so that its bytes depend on no JSON library.
+json canonical(json value) {
+  if (value.is_number_float()) return contract_number(value.get<double>());
+  if (value.is_structured()) {
+    for (json& child : value) child = canonical(child);
+  }
+  return value;
+}
+
+}  // namespace
+
+const TrainingStage& Experiment::stage(std::int64_t step) const {
+  const auto after = std::find_if(stages.begin() + 1, stages.end(), [&](const TrainingStage& s) { return s.from_step > step; });
+  return *(after - 1);
+}
+
+std::filesystem::path Experiment::output() const {
+  return run.output.empty() ? std::filesystem::path("runs") / identity.name : std::filesystem::path(run.output);
+}
+
+Experiment load_experiment(const std::filesystem::path& path, std::span<const std::string> overrides) {
+  const json file = load_config(path, overrides);
+  Experiment e;
+  e.place = path.string();
+  const auto section = [&](const char* name) { return e.place + " [" + name + "]"; };
+  ConfigReader(file, e.place).finish({"experiment", "model", "data", "optimizer", "numerics", "layout", "run", "log", "stage"});
+  read_config(table_of(file, "experiment"), e.identity, section("experiment"));
+  read_config(table_of(file, "model"), e.model, section("model"));
+  read_sources(table_of(file, "data"), e);
+  read_config(table_of(file, "optimizer"), e.optimizer, section("optimizer"));
+  read_config(table_of(file, "numerics"), e.numerics, section("numerics"));
+  read_config(table_of(file, "layout"), e.layout, section("layout"));
+  read_config(table_of(file, "run"), e.run, section("run"));
+  read_config(table_of(file, "log"), e.log, section("log"));
+  if (e.identity.seed < 0) throw Error("the seed must not be negative").values(">= 0", fmt::format("{}", e.identity.seed)).at(section("experiment"));
+  read_stages(file, e);
+  validate(e.model, e.numerics.tensor_grains, section("model"));
+  validate(e.optimizer, section("optimizer"));
+  validate_run(e.run, e.log, section("run"));
+  refuse_unsupported(e);
+  return e;
+}
+
+std::string resolved_toml(const Experiment& e) {
+  json file = {{"experiment", write_config(e.identity)}, {"model", write_config(e.model)},
+               {"optimizer", write_config(e.optimizer)}, {"numerics", write_config(e.numerics)},
+               {"layout", write_config(e.layout)},       {"run", write_config(e.run)},
+               {"log", write_config(e.log)},             {"data", {{"tokenizer", e.data.tokenizer}}}};
+  for (const SourceConfig& source : e.data.sources) file["data"]["source"].push_back(write_config(source));
+  for (std::size_t i = 1; i < e.stages.size(); ++i) file["stage"].push_back(write_config(e.stages[i]));
+  return to_toml(file);
+}
+
+std::vector<OrderStage> order_stages(const Experiment& e) {
+  std::vector<OrderStage> stages;
+  for (const TrainingStage& s : e.stages) {
+    stages.push_back({.from_step = s.from_step, .weights = s.weights, .context = s.context, .global_batch = s.global_batch});
+  }
+  return stages;
+}
+
+json contract_of(const Experiment& e, const Digest& tokenizer_digest, std::span<const TokenStore> stores) {
+  json contract = {{"format", "baekji-contract-1"},
+                   {"formats", {{"genesis", 1}, {"state_root", 1}, {"token_store", 1}, {"batch_order", 1}, {"checkpoint", 1}, {"ledger", 1}}},
+                   {"model", write_config(e.model)},
+                   {"optimizer", write_config(e.optimizer)},
+                   {"numerics", write_config(e.numerics)},
+                   {"seed", e.identity.seed},
+                   {"tokenizer", to_hex(tokenizer_digest)},
+                   {"sources", json::array()},
+                   {"stages", json::array()}};
+  for (std::size_t i = 0; i < stores.size(); ++i) {
+    const SourceConfig& source = e.data.sources[i];
+    contract["sources"].push_back({{"name", source.name}, {"weight", source.weight}, {"data_root", to_hex(stores[i].data_root())}});
+  }
+  for (const TrainingStage& stage : e.stages) contract["stages"].push_back(write_config(stage));
+  return canonical(std::move(contract));
+}
+
+}  // namespace baekji

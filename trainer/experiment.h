@@ -1,0 +1,155 @@
+#pragma once
+// Experiment: one experiment file, read, checked and resolved; and the contract that it makes.
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/digest.h"
+#include "data/batch_order.h"
+#include "data/data_config.h"
+#include "data/token_store.h"
+#include "model/model_config.h"
+#include "parallel/mesh.h"
+#include "parallel/numerics.h"
+#include "parallel/optimizer_config.h"
+
+namespace baekji {
+
+/// [experiment]
+struct IdentityConfig {
+  std::string name = "unnamed";
+  std::string consortium;
+  std::int64_t seed = 0;
+
+  template <class V>
+  void visit(V& v) {
+    v.field("name", name, "name of the experiment");
+    v.field("consortium", consortium, "who runs it");
+    v.field("seed", seed, "keys step 0 and the batch order");
+  }
+};
+
+/// [layout]: which rank does the work, and with what. Decides no bit.
+struct LayoutConfig {
+  std::string device = "cpu";
+  std::int64_t data = 1;
+  std::int64_t tensor = 1;
+  std::int64_t pipeline = 1;
+  std::int64_t virtual_stages = 1;
+  std::string schedule = "1f1b";
+  std::int64_t zero = 0;
+  std::string recompute = "none";
+  std::int64_t threads = 0;
+
+  template <class V>
+  void visit(V& v) {
+    v.choice("device", device, {"cpu", "cuda"}, "where the kernels run");
+    v.field("data", data, "data-parallel degree");
+    v.field("tensor", tensor, "tensor-parallel degree");
+    v.field("pipeline", pipeline, "pipeline degree");
+    v.field("virtual_stages", virtual_stages, "stages per pipeline rank");
+    v.choice("schedule", schedule, {"1f1b", "interleaved", "zb-h1"}, "order of forward and backward passes");
+    v.field("zero", zero, "what the optimizer shards: 0, 1, 2 or 3");
+    v.choice("recompute", recompute, {"none", "selective", "full"}, "activations computed again in the backward pass");
+    v.field("threads", threads, "threads of each rank; 0 means all cores of this machine shared among its ranks");
+  }
+  Mesh mesh() const { return {.pipeline = pipeline, .data = data, .tensor = tensor}; }
+};
+
+/// [run]
+struct RunConfig {
+  std::int64_t steps = 100;
+  std::string output;
+  std::int64_t checkpoint_every = 100;
+  std::int64_t keep = 2;
+  std::int64_t anchor_every = 0;
+  std::int64_t root_every = 0;
+  std::int64_t evaluate_every = 100;
+  std::int64_t evaluate_sequences = 64;
+  std::int64_t max_void_steps = 10;
+
+  template <class V>
+  void visit(V& v) {
+    v.field("steps", steps, "where the run stops");
+    v.field("output", output, "run folder; empty means runs/<experiment name>");
+    v.field("checkpoint_every", checkpoint_every, "steps between checkpoints; 0 means only at the end");
+    v.field("keep", keep, "newest checkpoints to keep");
+    v.field("anchor_every", anchor_every, "every so many checkpoints' steps are kept for good; 0 means none");
+    v.field("root_every", root_every, "steps between state roots in the ledger; 0 means only at checkpoints");
+    v.field("evaluate_every", evaluate_every, "steps between validations; 0 means only at the end");
+    v.field("evaluate_sequences", evaluate_sequences, "most validation sequences per source");
+    v.field("max_void_steps", max_void_steps, "void steps in a row that stop the run");
+  }
+};
+
+/// [log]
+struct LogConfig {
+  std::int64_t every = 10;
+  std::int64_t detail_every = 0;
+  bool tensorboard = true;
+
+  template <class V>
+  void visit(V& v) {
+    v.field("every", every, "steps between progress lines");
+    v.field("detail_every", detail_every, "steps between per-parameter norms; 0 means never");
+    v.field("tensorboard", tensorboard, "write TensorBoard event files");
+  }
+};
+
+/// What holds from a step on: the base tables, or a [[stage]] over the one before.
+struct TrainingStage {
+  std::int64_t from_step = 1;
+  std::int64_t context = 0;
+  double rope_theta = 0;
+  std::int64_t global_batch = 0;
+  std::int64_t micro_batch = 0;
+  std::vector<double> weights;  ///< one per source
+
+  template <class V>
+  void visit(V& v) {
+    v.field("from_step", from_step, "first step of the stage");
+    v.field("context", context, "tokens per sequence");
+    v.field("rope_theta", rope_theta, "base of the rotary frequencies");
+    v.field("global_batch", global_batch, "sequences per optimizer step");
+    v.field("micro_batch", micro_batch, "sequences per forward pass");
+    v.field("weights", weights, "weights of the sources, in the order of [[data.source]]");
+  }
+  bool same_shape(const TrainingStage& other) const {
+    return context == other.context && rope_theta == other.rope_theta && micro_batch == other.micro_batch;
+  }
+};
+
+struct Experiment {
+  IdentityConfig identity;
+  ModelConfig model;
+  DataConfig data;
+  OptimizerConfig optimizer;
+  NumericsConfig numerics;
+  LayoutConfig layout;
+  RunConfig run;
+  LogConfig log;
+  std::vector<TrainingStage> stages;  ///< at least one; the first starts at step 1
+  std::string place;                  ///< the file, for errors
+
+  const TrainingStage& stage(std::int64_t step) const;
+  std::filesystem::path output() const;
+};
+
+/// Reads and checks an experiment file. Relative paths inside it are taken from the current folder. Throws Error on an
+/// unknown key, a wrong type, an impossible shape or a feature that this build does not have.
+Experiment load_experiment(const std::filesystem::path& path, std::span<const std::string> overrides);
+
+/// The resolved experiment as TOML: stored with the run, and accepted by load_experiment.
+std::string resolved_toml(const Experiment& experiment);
+
+/// The stages as the batch order sees them.
+std::vector<OrderStage> order_stages(const Experiment& experiment);
+
+/// The contract (docs/formats/contract.md): what decides bits, as canonical JSON.
+nlohmann::json contract_of(const Experiment& experiment, const Digest& tokenizer_digest, std::span<const TokenStore> stores);
+
+}  // namespace baekji

@@ -1,0 +1,26 @@
+// baekji: pretrains language models from a blank page, and can prove it.
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+
+#include "trainer/commands.h"
+
+int main(int argc, char** argv) {
+  CLI::App app("Baekji pretrains language models from a blank page, and can prove it.");
+  app.require_subcommand(1);
+  baekji::add_tokenizer_command(app);
+  baekji::add_data_command(app);
+  baekji::add_train_command(app);
+  baekji::add_generate_command(app);
+  baekji::add_inspect_command(app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "error: {}\n", error.what());
+    return 1;
+  }
+  return 0;
+}

@@ -1,0 +1,94 @@
+#pragma once
+// RunHistory: what a run folder knows of its past: contract, ledger and checkpoints. Starts a run or finds where it stopped.
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "checkpoint/checkpoint_store.h"
+#include "core/file_system.h"
+#include "core/logical_tensor.h"
+#include "core/thread_pool.h"
+#include "proof/ledger.h"
+
+namespace baekji {
+
+/// Where the files of a run are.
+struct RunFolder {
+  std::filesystem::path root;
+  std::filesystem::path experiment() const { return root / "experiment.toml"; }
+  std::filesystem::path contract() const { return root / "contract.json"; }
+  std::filesystem::path tokenizer() const { return root / "tokenizer.model"; }
+  std::filesystem::path ledger() const { return root / "ledger.jsonl"; }
+  std::filesystem::path metrics() const { return root / "metrics.jsonl"; }
+  std::filesystem::path checkpoints() const { return root / "checkpoints"; }
+  std::filesystem::path tensorboard() const { return root / "tensorboard"; }
+  std::filesystem::path loss_curve() const { return root / "loss.svg"; }
+  std::filesystem::path summary() const { return root / "summary.json"; }
+};
+
+/// Where training stands: after `step` steps.
+struct Progress {
+  std::int64_t step = 0;
+  std::int64_t updates = 0;
+  std::int64_t position = 0;  ///< sequences
+  std::int64_t tokens = 0;
+};
+
+class RunHistory {
+ public:
+  struct Args {
+    RunFolder folder;
+    std::string contract;  ///< canonical bytes
+    KernelSet kernel_set;
+    std::int64_t seed = 0;
+    std::int64_t tensor_grains = 1;
+    std::int64_t keep = 2;
+    std::int64_t anchor_every = 0;
+    bool accept_kernel_set = false;  ///< go on although another kernel set computed the run so far
+    std::function<void(const std::string&)> warn;  ///< told of damage that was found and survived
+  };
+  /// Fills `shards` with step 0 of a new run, or with the newest good checkpoint of the run in the folder whose state root
+  /// its ledger holds. Throws, with the folder untouched, when the folder holds another experiment (both contracts), or
+  /// another kernel set that was not accepted. `shards` and `pool` outlive the object.
+  RunHistory(Args args, std::span<const StateShard> shards, ThreadPool& pool);
+
+  const Progress& progress() const { return progress_; }
+  bool resumed() const { return resumed_; }
+  const Ledger& ledger() const { return *ledger_; }
+
+  /// Takes the record of the next step. A step that the ledger already holds (it was trained before a crash) must give
+  /// the same record bit for bit: a difference is an Error that names the members.
+  void record(StepRecord record, bool with_root);
+  void record_event(std::string_view name, const nlohmann::json& details);
+
+  /// Saves the state after the last recorded step, notes it in the ledger, and deletes what need not be kept. On failure
+  /// nothing that was good is lost. Returns the checkpoint's path.
+  std::filesystem::path save();
+  /// Whether the newest checkpoint is of the last recorded step.
+  bool saved() const { return saved_step_ == progress_.step; }
+
+  Digest root() const;
+
+ private:
+  void start();
+  void resume();
+  void check_same_run(const GenesisRecord& genesis) const;
+
+  Args args_;
+  std::span<const StateShard> shards_;
+  ThreadPool& pool_;
+  CheckpointStore checkpoints_;
+  std::optional<Ledger> ledger_;
+  Digest contract_{};
+  Progress progress_;
+  std::int64_t saved_step_ = -1;
+  bool resumed_ = false;
+  std::optional<Digest> last_root_;  // of the state after the last recorded step, when computed
+};
+
+}  // namespace baekji

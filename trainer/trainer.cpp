@@ -1,0 +1,223 @@
+#include "trainer/trainer.h"
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "core/file_system.h"
+#include "data/unigram.h"
+#include "kernels/cpu/ceiling.h"
+#include "proof/contract.h"
+#include "trainer/engine.h"
+#include "trainer/run_history.h"
+#include "trainer/run_log.h"
+
+namespace baekji {
+namespace {
+
+std::atomic<bool> stop_requested{false};
+static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler may only touch lock-free atomics");
+
+// SIGINT and SIGTERM ask for a clean stop while this object lives; a second one ends the process at once.
+class StopOnSignal {
+ public:
+  StopOnSignal() {
+    stop_requested = false;
+    for (std::size_t i = 0; i < 2; ++i) before_[i] = std::signal(kSignals[i], &on_signal);
+  }
+  ~StopOnSignal() {
+    for (std::size_t i = 0; i < 2; ++i) std::signal(kSignals[i], before_[i]);
+  }
+  StopOnSignal(const StopOnSignal&) = delete;
+  StopOnSignal& operator=(const StopOnSignal&) = delete;
+
+ private:
+  static void on_signal(int signal) {
+    if (stop_requested.exchange(true)) {
+      std::signal(signal, SIG_DFL);
+      std::raise(signal);
+    }
+  }
+  static constexpr int kSignals[2] = {SIGINT, SIGTERM};
+  void (*before_[2])(int) = {SIG_DFL, SIG_DFL};
+};
+
+int thread_count(const LayoutConfig& layout) {
+  if (layout.threads > 0) return narrow<int>(layout.threads);
+  return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+}
+
+DType compute_type(const Experiment& e) { return element_types(e.numerics).compute; }
+
+Loader make_loader(const Experiment& e, const Digest& tokenizer_digest) {
+  std::vector<TokenStore> stores = open_sources(e.data, tokenizer_digest, e.model.vocab);
+  BatchOrder order(static_cast<std::uint64_t>(e.identity.seed), order_sources(e.data, stores), order_stages(e));
+  return Loader(std::move(stores), std::move(order), e.model.document_mask);
+}
+
+std::string memory_plan(const Experiment& e, Kernels& kernels) {
+  const std::unique_ptr<Arena> plan = Engine::plan(e, kernels);
+  return memory_table(*plan);
+}
+
+class Run {
+ public:
+  Run(const Experiment& e, const TrainOptions& options)
+      : e_(e),
+        folder_{e.output()},
+        tokenizer_bytes_(posix_file_system().read(e.data.tokenizer)),
+        pool_(thread_count(e.layout)),
+        kernels_(make_cpu_kernels(pool_)),
+        loader_(make_loader(e, sha256(tokenizer_bytes_))),
+        contract_(canonical_json(contract_of(e, sha256(tokenizer_bytes_), loader_.stores()))),
+        engine_(e, &loader_, *kernels_, Arena::Mode::kAllocate),
+        history_({.folder = folder_,
+                  .contract = contract_,
+                  .kernel_set = cpu_kernel_set({{"kernels", kernels_->describe()}}),
+                  .seed = e.identity.seed,
+                  .tensor_grains = e.numerics.tensor_grains,
+                  .keep = e.run.keep,
+                  .anchor_every = e.run.anchor_every,
+                  .accept_kernel_set = options.accept_kernel_set,
+                  .warn = [this](const std::string& text) { early_warnings_.push_back(text); }},
+                 engine_.shards(), pool_),
+        log_({.experiment = e,
+              .folder = folder_,
+              .resumed_step = history_.progress().step,
+              .ceiling_flops = measure_matmul_ceiling(pool_, compute_type(e)),
+              .flops_per_token = flops_per_token(e.model, e.model.context)}) {}
+
+  void go() {
+    introduce();
+    const StopOnSignal guard;
+    while (history_.progress().step < e_.run.steps && !stop_requested) one_step(history_.progress().step + 1);
+    finish();
+  }
+
+ private:
+  void introduce() {
+    for (const std::string& text : early_warnings_) log_.warn(text);
+    engine_.state_changed();
+    FileSystem& files = posix_file_system();
+    files.write(folder_.experiment(), resolved_toml(e_));
+    files.write(folder_.tokenizer(), tokenizer_bytes_);
+    log_.say(fmt::format("experiment {}   contract {}", e_.identity.name, to_hex(contract_digest(contract_)).substr(0, 16)));
+    log_.say(fmt::format("model      {:.1f} M parameters, {} layers, hidden {}, vocabulary {}, {}", static_cast<double>(parameter_count(e_.model)) / 1e6,
+                         e_.model.layers, e_.model.hidden, e_.model.vocab, e_.numerics.precision));
+    log_.say(fmt::format("layout     {}, {} threads", e_.layout.mesh().describe(), pool_.threads()));
+    log_.say(fmt::format("run        {} -> {} steps in {}{}", history_.progress().step, e_.run.steps, folder_.root.string(),
+                         history_.resumed() ? " (going on)" : ""));
+    log_.say("planned memory\n" + memory_plan(e_, *kernels_));
+  }
+
+  void one_step(std::int64_t step) {
+    warn_of_repeats(step);
+    const auto start = std::chrono::steady_clock::now();
+    const Progress before = history_.progress();
+    const StepResult result = engine_.step(step, before.updates + 1);
+    const bool last = step == e_.run.steps || stop_requested;
+    const bool checkpoint = last || due(step, e_.run.checkpoint_every);
+    const bool is_void = result.outcome.is_void;
+    history_.record({.step = step,
+                     .batch_root = batch_root(loader_.order(), step),
+                     .loss = result.loss,
+                     .gradient_norm = result.outcome.gradient_norm,
+                     .learning_rate = result.learning_rate,
+                     .position = loader_.order().data_position(step),
+                     .tokens = before.tokens + result.tokens,
+                     .updates = before.updates + (is_void ? 0 : 1),
+                     .void_tensor = result.outcome.void_parameter},
+                    due(step, e_.run.root_every));
+    const double step_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    log_.step(step, history_.progress(), result, step_s);
+    if (due(step, e_.log.detail_every)) log_.norms(step, engine_.optimizer().gradient_norms(), engine_.optimizer().weight_norms());
+    count_void(step, result);
+    if (!last && due(step, e_.run.evaluate_every)) validate(step);
+    if (checkpoint) log_.say("saved      " + history_.save().string());
+  }
+
+  void count_void(std::int64_t step, const StepResult& result) {
+    void_in_a_row_ = result.outcome.is_void ? void_in_a_row_ + 1 : 0;
+    if (!result.outcome.is_void) return;
+    log_.warn(fmt::format("step {} is void: the gradient of {} is not finite or out of range; no weight was changed", step, result.outcome.void_parameter));
+    if (void_in_a_row_ < e_.run.max_void_steps) return;
+    throw Error(fmt::format("{} void steps in a row", void_in_a_row_))
+        .values(fmt::format("fewer than run.max_void_steps = {}", e_.run.max_void_steps), fmt::format("step {}, tensor {}", step, result.outcome.void_parameter))
+        .at(folder_.root.string())
+        .hint("the last checkpoint stands; lower the learning rate, or look at the data of these steps");
+  }
+
+  void warn_of_repeats(std::int64_t step) {
+    const BatchOrder& order = loader_.order();
+    for (std::size_t i = 0; i < order.sources().size(); ++i) {
+      const int source = static_cast<int>(i);
+      const std::int64_t pass = order.highest_pass(step, source);
+      if (pass > order.highest_pass(step - 1, source)) {
+        log_.warn(fmt::format("step {}: source {} begins pass {} (it repeats)", step, order.sources()[i].name, pass + 1));
+      }
+    }
+  }
+
+  std::vector<SourceLoss> validate(std::int64_t step) {
+    std::vector<SourceLoss> losses;
+    for (std::size_t i = 0; i < loader_.stores().size(); ++i) {
+      const int source = static_cast<int>(i);
+      const std::int64_t sequences = std::min(e_.run.evaluate_sequences, loader_.validation_sequences(source, e_.stage(step).context));
+      if (sequences < 1) continue;
+      losses.push_back({.source = loader_.order().sources()[i].name, .loss = engine_.evaluate(step, source, sequences), .sequences = sequences});
+    }
+    log_.validation(step, losses);
+    return losses;
+  }
+
+  void finish() {
+    const std::int64_t step = history_.progress().step;
+    if (!history_.saved()) log_.say("saved      " + history_.save().string());
+    if (stop_requested) {
+      log_.say(fmt::format("stopped at step {} by a signal; start the same command again to go on", step));
+      return;
+    }
+    RunLog::Summary summary{.progress = history_.progress(), .validation = validate(step)};
+    for (std::size_t i = 0; i < loader_.stores().size(); ++i) {
+      summary.unigram_entropy[loader_.order().sources()[i].name] = unigram_entropy(loader_.stores()[i]);
+    }
+    summary.checkpoint = CheckpointStore(folder_.checkpoints()).path_of(step).string();
+    summary.state_root = to_hex(history_.root());
+    log_.finish(summary);
+  }
+
+  static bool due(std::int64_t step, std::int64_t every) { return every > 0 && step % every == 0; }
+
+  const Experiment& e_;
+  RunFolder folder_;
+  std::string tokenizer_bytes_;
+  ThreadPool pool_;
+  std::unique_ptr<Kernels> kernels_;
+  Loader loader_;
+  std::string contract_;
+  Engine engine_;
+  std::vector<std::string> early_warnings_;
+  RunHistory history_;
+  RunLog log_;
+  std::int64_t void_in_a_row_ = 0;
+};
+
+}  // namespace
+
+void train(const Experiment& experiment, const TrainOptions& options) { Run(experiment, options).go(); }
+
+std::string dry_run(const Experiment& e) {
+  ThreadPool pool(1);
+  const std::unique_ptr<Kernels> kernels = make_cpu_kernels(pool);
+  std::string text = fmt::format("mesh       {}\n", e.layout.mesh().describe());
+  text += fmt::format("model      {} parameters, {:.4g} FLOPs per token\n", parameter_count(e.model), flops_per_token(e.model, e.model.context));
+  for (const TrainingStage& stage : e.stages) {
+    text += fmt::format("from step {}: context {}, global batch {} in {} micro-batches, {} tokens per step\n", stage.from_step, stage.context,
+                        stage.global_batch, stage.global_batch / stage.micro_batch, stage.global_batch * stage.context);
+  }
+  return text + "planned memory of each rank\n" + memory_plan(e, *kernels);
+}
+
+}  // namespace baekji
