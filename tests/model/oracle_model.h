@@ -1,0 +1,134 @@
+#pragma once
+// A small whole model on the reference kernels in any scalar type: the gradient oracle of the model tests.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/random.h"
+#include "model/transformer_stage.h"
+
+namespace baekji::oracle {
+
+struct Setup {
+  ModelConfig model;
+  std::int64_t grains = 1;
+  BatchShape shape{.sequences = 2, .context = 6};
+  std::int64_t loss_chunk = 5;  // does not divide the tokens: the last chunk is short
+  Recompute recompute = Recompute::kNone;
+};
+
+inline ModelConfig small_model() {
+  ModelConfig m;
+  m.layers = 2;
+  m.hidden = 16;
+  m.heads = 4;
+  m.kv_heads = 2;
+  m.ffn = 12;
+  m.vocab = 19;  // odd: padded for two grains
+  m.context = 6;
+  m.init_std = 0.3;
+  return m;
+}
+
+/// The model, its parameters and one micro-batch in element type T (double or Complex).
+template <class T>
+class OracleModel {
+ public:
+  explicit OracleModel(const Setup& setup)
+      : setup_(setup),
+        kernels_(make_reference_kernels(std::is_same_v<T, double> ? ScalarKind::kDouble : ScalarKind::kComplex)),
+        group_(make_self_communicator()),
+        grains_(*kernels_, *group_, GrainMap(setup.grains, 1, 0)),
+        declared_(declare_parameters(setup.model, setup.grains)),
+        store_({.groups = declared_.groups, .types = types(), .slice_count = setup.grains}, *kernels_, arena_),
+        stage_({.kernels = *kernels_,
+                .parameters = store_,
+                .grains = grains_,
+                .model = setup_.model,
+                .declared = declared_,
+                .types = types(),
+                .shape = setup.shape,
+                .loss_chunk = setup.loss_chunk,
+                .rope_theta = 100.0,
+                .recompute = setup.recompute},
+               arena_) {
+    fill_weights();
+    fill_batch();
+  }
+
+  static ElementTypes types() { return {.compute = dtype_of<T>(), .residual = dtype_of<T>(), .accumulator = dtype_of<T>()}; }
+
+  std::span<const ParameterSlice> slices() const { return store_.slices(); }
+  T& weight(std::size_t slice, std::int64_t i) { return store_.slices()[slice].weight.template as<T>()[i]; }
+
+  /// Sum of the token losses.
+  T loss() {
+    std::vector<double> ignored(static_cast<std::size_t>(setup_.shape.sequences));
+    stage_.evaluate(batch_, ignored);
+    T sum{};
+    for (std::int64_t n = 0; n < setup_.shape.tokens(); ++n) sum += stage_.head().token_loss().template as<T>()[n];
+    return sum;
+  }
+
+  /// Gradients of loss() by slice, in the order of slices().
+  std::vector<std::vector<T>> gradients() {
+    std::vector<double> ignored(static_cast<std::size_t>(setup_.shape.sequences));
+    store_.begin_replica();
+    stage_.forward(batch_, 0);
+    stage_.backward(batch_, 0, ignored);
+    std::vector<std::vector<T>> result;
+    for (const ParameterSlice& slice : slices()) {
+      std::vector<T> sum(static_cast<std::size_t>(slice.weight.size()));
+      for (const Tensor& contribution : slice.contributions) {
+        for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += contribution.as<T>()[i];
+      }
+      result.push_back(std::move(sum));
+    }
+    return result;
+  }
+
+ private:
+  void fill_weights() {
+    for (const ParameterSlice& slice : slices()) {
+      const LogicalTensor& t = slice.spec->logical;
+      const RandomStream stream("test", 7, t.name);
+      for (std::int64_t i = 0; i < slice.weight.size(); ++i) {
+        const std::int64_t logical = t.logical_index(slice.slice, i);
+        const double noise = logical < 0 ? 0.0 : stream.normal(static_cast<std::uint64_t>(logical));
+        const bool gain = slice.spec->initialisation.kind == Initialisation::Kind::kConstant;
+        slice.weight.as<T>()[i] = gain ? T(1.0 + 0.2 * noise) : T(slice.spec->initialisation.value * noise);
+      }
+    }
+  }
+
+  void fill_batch() {
+    const std::int64_t b = setup_.shape.sequences;
+    const std::int64_t t = setup_.shape.context;
+    const auto ids = [&] { return arena_.allocate("batches", DType::kInt32, {b, t}); };
+    batch_ = {.token_BT = ids(), .target_BT = ids(), .position_BT = ids(), .first_BT = ids()};
+    const RandomStream stream("test", 3, "tokens");
+    const std::int64_t break_at = 2;  // with a document mask, a new document starts here
+    for (std::int64_t n = 0; n < b * t; ++n) {
+      const std::int64_t position = n % t;
+      const bool second = setup_.model.document_mask && position >= break_at;
+      const auto vocab = static_cast<std::uint64_t>(setup_.model.vocab);
+      batch_.token_BT.as<std::int32_t>()[n] = static_cast<std::int32_t>(stream.below(static_cast<std::uint64_t>(2 * n), vocab));
+      batch_.target_BT.as<std::int32_t>()[n] = static_cast<std::int32_t>(stream.below(static_cast<std::uint64_t>(2 * n + 1), vocab));
+      batch_.position_BT.as<std::int32_t>()[n] = static_cast<std::int32_t>(second ? position - break_at : position);
+      batch_.first_BT.as<std::int32_t>()[n] = static_cast<std::int32_t>(second ? break_at : 0);
+    }
+  }
+
+  Setup setup_;
+  std::unique_ptr<Kernels> kernels_;
+  std::unique_ptr<Communicator> group_;
+  GrainTree grains_;
+  ModelParameters declared_;
+  Arena arena_{Arena::Mode::kAllocate};
+  ParameterStore store_;
+  TransformerStage stage_;
+  MicroBatch batch_;
+};
+
+}  // namespace baekji::oracle
