@@ -144,6 +144,7 @@ struct EmbeddingBackwardArgs {
 struct LogitsMaxArgs {
   Tensor logits_NV;  ///< fp32; multiplied in place by logit_scale
   Tensor max_N;      ///< fp32: the row maximum of this slice
+  bool combine = false;  ///< max becomes the larger of its old value and the row maximum (a further slice)
   std::int64_t columns = 0;
   double logit_scale = 1.0;
 };

@@ -1,0 +1,34 @@
+#include "checkpoint/file_digest.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <vector>
+
+#include "core/error.h"
+
+namespace baekji {
+
+Digest file_digest(const std::filesystem::path& path) {
+  constexpr std::size_t kPieceBytes = std::size_t{1} << 20;
+  const auto fail = [&] { throw Error("cannot read a file").values("its bytes", std::strerror(errno)).at(path.string()); };
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) fail();
+  const struct Closer {
+    int fd;
+    ~Closer() { ::close(fd); }
+  } closer{file};
+  std::vector<std::byte> buffer(kPieceBytes);
+  Sha256 hash;
+  while (true) {
+    const ssize_t n = ::read(file, buffer.data(), buffer.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail();
+    if (n == 0) return hash.finish();
+    hash.add(std::span(buffer.data(), static_cast<std::size_t>(n)));
+  }
+}
+
+}  // namespace baekji

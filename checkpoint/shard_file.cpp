@@ -1,0 +1,72 @@
+#include "checkpoint/shard_file.h"
+
+#include <array>
+#include <map>
+
+#include "core/error.h"
+
+namespace baekji {
+namespace {
+
+void check_shard(const StateShard& shard) {
+  const bool inside = shard.slice >= 0 && shard.slice < shard.tensor->slices && shard.begin >= 0 && shard.count > 0 &&
+                      shard.begin + shard.count <= shard.tensor->slice_elements();
+  if (!inside) {
+    throw Error("a part of the state lies outside its tensor")
+        .values(describe_geometry(*shard.tensor), fmt::format("slice {}, elements {} to {}", shard.slice, shard.begin, shard.begin + shard.count))
+        .at(shard.tensor->name);
+  }
+  for (const float* const values : shard.values) {
+    if (values == nullptr) throw Error("a checkpoint holds master weights and both moments").values("three arrays", "a missing one").at(shard.tensor->name);
+  }
+}
+
+void write_range(Hdf5File& file, const StateShard& shard) {
+  const std::array<std::uint64_t, 1> dims{static_cast<std::uint64_t>(shard.count)};
+  for (const StateKind kind : kStateKinds) {
+    const std::string name = shard_dataset_name(*shard.tensor, kind, shard.slice, shard.begin);
+    const std::string place = file.path() + " : " + name;
+    Hdf5Handle dataset = file.create_dataset(name, H5T_IEEE_F32LE, dims);
+    hdf5_write_range(dataset, H5T_NATIVE_FLOAT, 0, dims[0], shard.values[static_cast<std::size_t>(kind)], place);
+    file.write_attribute(name, "slice", shard.slice);
+    file.write_attribute(name, "begin", shard.begin);
+    file.write_attribute(name, "count", shard.count);
+    dataset.close("cannot write a dataset of a checkpoint", place);
+  }
+}
+
+}  // namespace
+
+std::string shard_file_name(std::int64_t writer) { return fmt::format("shard-{:05}.h5", writer); }
+
+std::string shard_dataset_name(const LogicalTensor& tensor, StateKind kind, std::int64_t slice, std::int64_t begin) {
+  return fmt::format("/{}/{}/{}/{}", name_of(kind), tensor.name, slice, begin);
+}
+
+ShardRecord write_shard_file(const std::filesystem::path& path, std::int64_t step, std::int64_t writer,
+                             std::span<const StateShard> shards) {
+  ShardRecord record{.writer = writer, .file = {.name = path.filename().string()}, .tensors = {}, .ranges = {}};
+  Hdf5File file = Hdf5File::create(path);
+  file.write_attribute("/", "format", std::string("baekji.shard.v1"));
+  file.write_attribute("/", "step", step);
+  file.write_attribute("/", "writer", writer);
+  std::map<std::string, std::int64_t> places;  // tensor name to index in record.tensors
+  for (const StateShard& shard : shards) {
+    check_shard(shard);
+    write_range(file, shard);
+    const auto [it, is_new] = places.emplace(shard.tensor->name, static_cast<std::int64_t>(record.tensors.size()));
+    if (is_new) record.tensors.push_back(*shard.tensor);
+    record.ranges.push_back({.tensor = it->second, .slice = shard.slice, .begin = shard.begin, .count = shard.count});
+  }
+  file.close();
+  return record;
+}
+
+void read_shard_range(const Hdf5File& file, const ShardRead& read) {
+  const std::string name = shard_dataset_name(*read.tensor, read.kind, read.range.slice, read.range.begin);
+  const Hdf5Handle dataset = file.open_dataset(name);
+  hdf5_read_range(dataset, H5T_NATIVE_FLOAT, static_cast<std::uint64_t>(read.begin - read.range.begin),
+                  static_cast<std::uint64_t>(read.count), read.destination, file.path() + " : " + name);
+}
+
+}  // namespace baekji

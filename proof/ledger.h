@@ -1,0 +1,90 @@
+#pragma once
+// The ledger: append-only, hash-chained records of a run, one per step and one per event, as JSON Lines. The bytes are
+// fixed by docs/formats/ledger.md.
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/digest.h"
+#include "core/file_system.h"
+#include "proof/ledger_records.h"
+
+namespace baekji {
+
+/// The ledger of one run, open for appending. In memory it keeps eight bytes per step and the known state roots; records
+/// are read back from the file on demand.
+class Ledger {
+ public:
+  /// Starts a ledger with its genesis record, synced. Throws when the file is already there. A crash leaves either no
+  /// ledger or one with a whole genesis record.
+  static Ledger create(const std::filesystem::path& path, const GenesisRecord& genesis,
+                       FileSystem& files = posix_file_system());
+
+  /// Opens and verifies the whole chain. A torn last line (no newline, or no JSON: what a crash leaves) is cut off the file
+  /// and reported by torn_bytes(). Anything else that is wrong is an Error that names the line; the file stays as it was.
+  static Ledger open(const std::filesystem::path& path, FileSystem& files = posix_file_system());
+
+  /// Verifies without changing the file, torn tail or not, and without being able to append.
+  static Ledger open_read_only(const std::filesystem::path& path);
+
+  Ledger(Ledger&&) noexcept = default;
+  Ledger& operator=(Ledger&&) noexcept = default;
+
+  /// Appends a record in one write and returns its digest; on failure the ledger takes no further records (open it again:
+  /// the file may end in a torn line). `body` is a JSON object without floating-point values. Kind "step" must be the
+  /// step after last_step(); kind "genesis" is refused.
+  Digest append(std::string_view kind, const nlohmann::json& body);
+  Digest append(const StepRecord& record);
+  /// An event: kind "event", body {"event": name, ...details}. Details may hold time and host; they are never compared.
+  Digest append_event(std::string_view name, const nlohmann::json& details);
+  /// On success everything appended is on the disk.
+  void sync();
+
+  const GenesisRecord& genesis() const { return genesis_; }
+  std::int64_t record_count() const { return record_count_; }
+  /// The number of the last step record; 0 when there is none.
+  std::int64_t last_step() const;
+  /// The body of a step's record; nothing when the ledger does not reach it.
+  std::optional<nlohmann::json> find_step(std::int64_t step) const;
+  /// Whether a genesis or step record, or a checkpoint event, holds this state root; and for which step (step 0: genesis).
+  bool state_root_known(const Digest& root) const { return roots_.contains(root); }
+  std::optional<std::int64_t> step_of_state_root(const Digest& root) const;
+  /// SHA-256 of the last line: the digest that stands for the whole history.
+  const Digest& head() const { return head_; }
+  /// Bytes of the torn line that open() cut off (or open_read_only() left out); 0 when the ledger was whole.
+  std::int64_t torn_bytes() const { return torn_bytes_; }
+
+  /// Calls visit(index, kind, body) for every record in order. Reads the file.
+  using Visit = std::function<void(std::int64_t, const std::string&, const nlohmann::json&)>;
+  void for_each(const Visit& visit) const;
+
+ private:
+  Ledger() = default;
+  static Ledger read(const std::filesystem::path& path);
+  struct Entry;
+  Entry check_record(const nlohmann::json& record, const std::string& place) const;
+  void take(std::string_view line, const Entry& entry);
+  std::string place_of_line(std::int64_t number) const;
+
+  std::filesystem::path path_;
+  FileSystem* files_ = nullptr;
+  std::unique_ptr<AppendFile> file_;
+  GenesisRecord genesis_;
+  Digest head_{};
+  std::int64_t record_count_ = 0;
+  std::int64_t size_bytes_ = 0;
+  std::int64_t torn_bytes_ = 0;
+  bool failed_ = false;
+  std::vector<std::int64_t> step_offsets_;  // of step i + 1
+  std::map<Digest, std::int64_t> roots_;    // to the first step that has it
+};
+
+}  // namespace baekji

@@ -1,0 +1,58 @@
+#pragma once
+// The bodies of ledger records: what a run says of its start, its steps and its checkpoints. docs/formats/ledger.md.
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/digest.h"
+#include "proof/kernel_set.h"
+
+namespace baekji {
+
+inline constexpr std::int64_t kLedgerVersion = 1;
+
+/// The bits of a double as 16 lower-case hex digits, most significant first ("3ff0000000000000" is 1), and back.
+std::string double_bits(double value);
+double parse_double_bits(std::string_view bits);
+
+/// What a run starts from: the first record.
+struct GenesisRecord {
+  Digest contract{};
+  Digest state_root{};  ///< of step 0
+  KernelSet kernel_set;
+};
+nlohmann::json genesis_body(const GenesisRecord& record);
+GenesisRecord parse_genesis_body(const nlohmann::json& body, const std::string& place);
+
+/// One step. Nothing here depends on layout, time or host: the same experiment gives the same body anywhere.
+struct StepRecord {
+  std::int64_t step = 0;  ///< 1 for the first: the state after it is "the state of step 1"
+  Digest batch_root{};    ///< of the batch's tokens, in global order
+  double loss = 0;
+  double gradient_norm = 0;
+  double learning_rate = 0;
+  std::int64_t position = 0;  ///< data position after the step: sequences taken from the batch order so far
+  std::int64_t tokens = 0;    ///< trained on so far, without padding
+  std::int64_t updates = 0;   ///< optimizer updates so far: steps that were not void
+  std::string void_tensor;    ///< not empty: the step is void, and this tensor's gradient was the first invalid one
+  std::optional<Digest> state_root;  ///< after the step, when it was computed
+};
+nlohmann::json step_body(const StepRecord& record);
+StepRecord parse_step_body(const nlohmann::json& body, const std::string& place);
+
+/// What an event named "checkpoint" must hold, besides free details: the state that is about to be saved. It stands in
+/// the ledger before the checkpoint can be found, so that no crash leaves a checkpoint with an unknown state root.
+struct CheckpointEvent {
+  std::int64_t step = 0;
+  Digest state_root{};
+};
+CheckpointEvent parse_checkpoint_event(const nlohmann::json& body, const std::string& place);
+
+/// The names of the members in which two bodies of one step differ; state_root counts only when both have it.
+std::vector<std::string> step_differences(const nlohmann::json& before, const nlohmann::json& now);
+
+}  // namespace baekji
