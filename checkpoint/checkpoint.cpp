@@ -18,21 +18,28 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const SavedFile& file_of(const Manifest& manifest, std::size_t file) { return file == 0 ? manifest.index : manifest.shards[file - 1]; }
+const SavedFile& file_of(const Manifest& manifest, std::size_t file) {
+  return file == 0 ? manifest.index : manifest.shards[file - 1];
+}
 
 void check_present(const fs::path& path, const SavedFile& file) {
   std::error_code code;
   const auto size = fs::file_size(path, code);
   if (code) throw Error("a file of the checkpoint is missing").values(file.name, code.message()).at(path.string());
-  require_equal(file.size_bytes, static_cast<std::int64_t>(size), "a file of the checkpoint has the wrong size (bytes)", path.string());
+  require_equal(file.size_bytes, static_cast<std::int64_t>(size), "a file of the checkpoint has the wrong size (bytes)",
+                path.string());
 }
 
 // The element ranges that `shard` needs, by shard file.
-void plan_reads(const Manifest& manifest, const StateShard& shard, std::map<std::int64_t, std::vector<ShardRead>>& reads) {
+void plan_reads(const Manifest& manifest, const StateShard& shard,
+                std::map<std::int64_t, std::vector<ShardRead>>& reads) {
   const LogicalTensor& wanted = *shard.tensor;
-  const auto found = std::lower_bound(manifest.tensors.begin(), manifest.tensors.end(), wanted.name, [](const LogicalTensor& t, const std::string& name) { return t.name < name; });
+  const auto found = std::lower_bound(manifest.tensors.begin(), manifest.tensors.end(), wanted.name,
+                                      [](const LogicalTensor& t, const std::string& name) { return t.name < name; });
   if (found == manifest.tensors.end() || found->name != wanted.name) {
-    throw Error("the checkpoint lacks a tensor of the model").values(describe_geometry(wanted), "nothing of that name").at(wanted.name);
+    throw Error("the checkpoint lacks a tensor of the model")
+        .values(describe_geometry(wanted), "nothing of that name")
+        .at(wanted.name);
   }
   if (!same_geometry(*found, wanted)) {
     throw Error("a tensor of the checkpoint has another shape or slicing than the model's")
@@ -41,20 +48,31 @@ void plan_reads(const Manifest& manifest, const StateShard& shard, std::map<std:
         .hint("the experiment's [model] and numerics.tensor_grains must be those of the run");
   }
   const std::int64_t end = shard.begin + shard.count;
-  if (shard.slice < 0 || shard.slice >= wanted.slices || shard.begin < 0 || shard.count < 0 || end > wanted.slice_elements()) {
-    throw Error("a part of the state lies outside its tensor").values(describe_geometry(wanted), fmt::format("slice {}, elements {} to {}", shard.slice, shard.begin, end)).at(wanted.name);
+  if (shard.slice < 0 || shard.slice >= wanted.slices || shard.begin < 0 || shard.count < 0 ||
+      end > wanted.slice_elements()) {
+    throw Error("a part of the state lies outside its tensor")
+        .values(describe_geometry(wanted), fmt::format("slice {}, elements {} to {}", shard.slice, shard.begin, end))
+        .at(wanted.name);
   }
   const std::int64_t tensor = found - manifest.tensors.begin();
   auto it = std::partition_point(manifest.ranges.begin(), manifest.ranges.end(), [&](const Manifest::Range& r) {
-    return std::tuple(r.range.tensor, r.range.slice, r.range.begin + r.range.count) <= std::tuple(tensor, shard.slice, shard.begin);
+    return std::tuple(r.range.tensor, r.range.slice, r.range.begin + r.range.count) <=
+           std::tuple(tensor, shard.slice, shard.begin);
   });
-  for (; it != manifest.ranges.end() && it->range.tensor == tensor && it->range.slice == shard.slice && it->range.begin < end; ++it) {
+  for (; it != manifest.ranges.end() && it->range.tensor == tensor && it->range.slice == shard.slice &&
+         it->range.begin < end;
+       ++it) {
     const std::int64_t begin = std::max(shard.begin, it->range.begin);
     const std::int64_t count = std::min(end, it->range.begin + it->range.count) - begin;
     for (const StateKind kind : kStateKinds) {
       float* const values = shard.values[static_cast<std::size_t>(kind)];
       if (values == nullptr) continue;
-      reads[it->shard].push_back({.tensor = &*found, .range = it->range, .kind = kind, .begin = begin, .count = count, .destination = values + (begin - shard.begin)});
+      reads[it->shard].push_back({.tensor = &*found,
+                                  .range = it->range,
+                                  .kind = kind,
+                                  .begin = begin,
+                                  .count = count,
+                                  .destination = values + (begin - shard.begin)});
     }
   }
 }
@@ -63,7 +81,8 @@ void plan_reads(const Manifest& manifest, const StateShard& shard, std::map<std:
 
 Checkpoint Checkpoint::open(const fs::path& directory) {
   const fs::path path = directory / "manifest.json";
-  if (!fs::exists(path)) throw Error("a checkpoint has no manifest").values("manifest.json", "nothing").at(directory.string());
+  if (!fs::exists(path))
+    throw Error("a checkpoint has no manifest").values("manifest.json", "nothing").at(directory.string());
   const std::string bytes = posix_file_system().read(path);
   Checkpoint checkpoint;
   checkpoint.path_ = directory;
@@ -87,7 +106,8 @@ void Checkpoint::check_file(std::size_t file) const {
   const SavedFile& saved = file_of(manifest_, file);
   const fs::path path = path_ / saved.name;
   check_present(path, saved);
-  require_equal(to_hex(saved.digest), to_hex(file_digest(path)), "a file of the checkpoint is damaged (SHA-256)", path.string());
+  require_equal(to_hex(saved.digest), to_hex(file_digest(path)), "a file of the checkpoint is damaged (SHA-256)",
+                path.string());
 }
 
 void Checkpoint::verify(ThreadPool& pool) {
@@ -123,7 +143,8 @@ void Checkpoint::load(std::span<const StateShard> shards) {
 }
 
 void check_loaded_state(const CheckpointInfo& info, std::span<const StateShard> shards, ThreadPool& pool) {
-  require_equal(to_hex(info.state_root), to_hex(state_root(shards, pool)), "the loaded state has another root than its checkpoint says", fmt::format("step {}", info.step));
+  require_equal(to_hex(info.state_root), to_hex(state_root(shards, pool)),
+                "the loaded state has another root than its checkpoint says", fmt::format("step {}", info.step));
 }
 
 }  // namespace baekji

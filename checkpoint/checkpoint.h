@@ -1,5 +1,6 @@
 #pragma once
-// Checkpoint: one saved state on disk, open for reading. Nothing is read from a shard whose digest was not checked first.
+// Checkpoint: one saved state on disk, open for reading. Nothing is read from a shard whose digest was not checked
+// first.
 
 #include <filesystem>
 #include <span>
@@ -25,8 +26,8 @@ class Checkpoint {
   const Digest& digest() const { return digest_; }
   std::int64_t size_bytes() const;
 
-  /// Checks the digest of every file not checked before, files in parallel. Throws, naming the file, at the first (in the
-  /// order of the manifest) that differs.
+  /// Checks the digest of every file not checked before, files in parallel. Throws, naming the file, at the first (in
+  /// the order of the manifest) that differs.
   void verify(ThreadPool& pool);
 
   /// Fills the arrays of `shards` (those whose pointer is not null) from whatever slicing was saved: any owners, any

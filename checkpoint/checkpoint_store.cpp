@@ -24,19 +24,25 @@ std::optional<std::int64_t> step_of_name(std::string_view name) {
   const std::string_view digits = name.substr(kPrefix.size());
   std::int64_t step = 0;
   const auto [end, code] = std::from_chars(digits.data(), digits.data() + digits.size(), step);
-  if (code != std::errc{} || end != digits.data() + digits.size() || fmt::format("{:08}", step) != digits) return std::nullopt;
+  if (code != std::errc{} || end != digits.data() + digits.size() || fmt::format("{:08}", step) != digits)
+    return std::nullopt;
   return step;
 }
 
 SavedFile describe_file(const fs::path& path) {
-  return {.name = path.filename().string(), .size_bytes = static_cast<std::int64_t>(fs::file_size(path)), .digest = file_digest(path)};
+  return {.name = path.filename().string(),
+          .size_bytes = static_cast<std::int64_t>(fs::file_size(path)),
+          .digest = file_digest(path)};
 }
 
 }  // namespace
 
-CheckpointStore::CheckpointStore(fs::path directory, FileSystem& files) : directory_(std::move(directory)), files_(files) {}
+CheckpointStore::CheckpointStore(fs::path directory, FileSystem& files)
+    : directory_(std::move(directory)), files_(files) {}
 
-fs::path CheckpointStore::path_of(std::int64_t step) const { return directory_ / fmt::format("{}{:08}", kPrefix, step); }
+fs::path CheckpointStore::path_of(std::int64_t step) const {
+  return directory_ / fmt::format("{}{:08}", kPrefix, step);
+}
 
 fs::path CheckpointStore::partial_path_of(std::int64_t step) const {
   fs::path path = path_of(step);
@@ -48,7 +54,9 @@ void CheckpointStore::begin(std::int64_t step) {
   if (step < 0) throw Error("a checkpoint belongs to a step").values(">= 0", fmt::format("{}", step));
   const fs::path partial = partial_path_of(step);
   files_.remove_all(partial);
+  const bool is_first = !files_.exists(directory_);
   files_.create_directories(partial);
+  if (is_first) files_.sync(directory_.parent_path());
 }
 
 ShardRecord CheckpointStore::write_shard(std::int64_t step, std::int64_t writer, std::span<const StateShard> shards) {
@@ -110,9 +118,13 @@ CheckpointStore::Newest CheckpointStore::newest_good(ThreadPool& pool, const Ref
   for (auto step = steps.rbegin(); step != steps.rend() && !newest.checkpoint; ++step) {
     try {
       Checkpoint checkpoint = Checkpoint::open(path_of(*step));
-      require_equal(*step, checkpoint.info().step, "a checkpoint lies in the directory of another step", checkpoint.path().string());
+      require_equal(*step, checkpoint.info().step, "a checkpoint lies in the directory of another step",
+                    checkpoint.path().string());
       const std::string reason = refusal ? refusal(checkpoint.info()) : std::string();
-      if (!reason.empty()) throw Error("a checkpoint cannot be used").values("one that belongs to this run", reason).at(checkpoint.path().string());
+      if (!reason.empty())
+        throw Error("a checkpoint cannot be used")
+            .values("one that belongs to this run", reason)
+            .at(checkpoint.path().string());
       checkpoint.verify(pool);
       newest.checkpoint = std::move(checkpoint);
     } catch (const Error& error) {
@@ -135,7 +147,8 @@ std::vector<std::string> CheckpointStore::remove_leftovers() {
 
 std::vector<std::int64_t> CheckpointStore::prune(std::int64_t keep, std::int64_t anchor_every) {
   if (keep < 1 || anchor_every < 0) {
-    throw Error("pruning keeps at least one checkpoint").values("keep >= 1, anchor_every >= 0", fmt::format("keep = {}, anchor_every = {}", keep, anchor_every));
+    throw Error("pruning keeps at least one checkpoint")
+        .values("keep >= 1, anchor_every >= 0", fmt::format("keep = {}, anchor_every = {}", keep, anchor_every));
   }
   std::vector<std::int64_t> whole;
   for (const std::int64_t step : list()) {

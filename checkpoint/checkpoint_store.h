@@ -17,9 +17,9 @@
 
 namespace baekji {
 
-/// Saving is three verbs, so that every rank can write its own part: writer 0 begins, every writer writes its shard, and
-/// writer 0 commits the records of all (with a barrier between the verbs). A crash at any moment leaves the checkpoints
-/// that were there, plus at most a "*.partial" directory that remove_leftovers() deletes.
+/// Saving is three verbs, so that every rank can write its own part: writer 0 begins, every writer writes its shard,
+/// and writer 0 commits the records of all (with a barrier between the verbs). A crash at any moment leaves the
+/// checkpoints that were there, plus at most a "*.partial" directory that remove_leftovers() deletes.
 class CheckpointStore {
  public:
   /// Touches nothing on disk.
@@ -45,8 +45,8 @@ class CheckpointStore {
     std::optional<Checkpoint> checkpoint;  ///< verified to the last byte; empty when none is good
     std::vector<std::string> problems;     ///< one text for each newer one that was damaged or refused
   };
-  /// Why a checkpoint that is whole cannot be used (another contract, a state root that the ledger does not hold); empty
-  /// when it can.
+  /// Why a checkpoint that is whole cannot be used (another contract, a state root that the ledger does not hold);
+  /// empty when it can.
   using Refusal = std::function<std::string(const CheckpointInfo&)>;
   /// The newest checkpoint that verifies in full and is not refused, from the newest down.
   Newest newest_good(ThreadPool& pool, const Refusal& refusal = {}) const;

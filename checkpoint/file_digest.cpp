@@ -13,7 +13,9 @@ namespace baekji {
 
 Digest file_digest(const std::filesystem::path& path) {
   constexpr std::size_t kPieceBytes = std::size_t{1} << 20;
-  const auto fail = [&] { throw Error("cannot read a file").values("its bytes", std::strerror(errno)).at(path.string()); };
+  const auto fail = [&] {
+    throw Error("cannot read a file").values("its bytes", std::strerror(errno)).at(path.string());
+  };
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file < 0) fail();
   const struct Closer {

@@ -40,12 +40,19 @@ void check_geometry(const LogicalTensor& tensor) {
   if (sound && tensor.padded_rows != 0) sound = tensor.split == Split::kRows && tensor.padded_rows >= tensor.rows();
   if (sound && tensor.split != Split::kNone) {
     const std::int64_t rows = tensor.padded_rows == 0 ? tensor.rows() : tensor.padded_rows;
-    sound = ranked && tensor.shape.size() == 2 && (tensor.split == Split::kRows ? rows : tensor.columns()) % tensor.slices == 0;
+    sound = ranked && tensor.shape.size() == 2 &&
+            (tensor.split == Split::kRows ? rows : tensor.columns()) % tensor.slices == 0;
   }
-  if (!sound) throw Error("a tensor has an impossible geometry").values("one or two dims that its slices divide", describe_geometry(tensor)).at(tensor.name);
-  const bool nameable = !tensor.name.empty() && tensor.name.find('/') == std::string::npos && tensor.name.find('\0') == std::string::npos &&
-                        tensor.name != "." && tensor.name != "moment1" && tensor.name != "moment2";
-  if (!nameable) throw Error("a tensor has a name that an HDF5 file cannot hold").values("no '/', not empty, '.', 'moment1' or 'moment2'", tensor.name);
+  if (!sound)
+    throw Error("a tensor has an impossible geometry")
+        .values("one or two dims that its slices divide", describe_geometry(tensor))
+        .at(tensor.name);
+  const bool nameable = !tensor.name.empty() && tensor.name.find('/') == std::string::npos &&
+                        tensor.name.find('\0') == std::string::npos && tensor.name != "." && tensor.name != "moment1" &&
+                        tensor.name != "moment2";
+  if (!nameable)
+    throw Error("a tensor has a name that an HDF5 file cannot hold")
+        .values("no '/', not empty, '.', 'moment1' or 'moment2'", tensor.name);
 }
 
 LogicalTensor parse_tensor(const json& value) {
@@ -58,7 +65,9 @@ LogicalTensor parse_tensor(const json& value) {
   return tensor;
 }
 
-json file_json(const SavedFile& file) { return {{"name", file.name}, {"sha256", to_hex(file.digest)}, {"size_bytes", file.size_bytes}}; }
+json file_json(const SavedFile& file) {
+  return {{"name", file.name}, {"sha256", to_hex(file.digest)}, {"size_bytes", file.size_bytes}};
+}
 
 SavedFile parse_file(const json& value) {
   return {.name = value.at("name").get<std::string>(),
@@ -90,7 +99,9 @@ CheckpointInfo parse_info(const json& value, const std::string& place) {
   return info;
 }
 
-std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
+std::size_t at(std::int64_t i) {
+  return static_cast<std::size_t>(i);
+}
 
 // Every element of every slice of every tensor exactly once; ranges sorted by (tensor, slice, begin).
 void check_cover(const Manifest& manifest) {
@@ -99,30 +110,39 @@ void check_cover(const Manifest& manifest) {
     const LogicalTensor& tensor = manifest.tensors[t];
     for (std::int64_t slice = 0; slice < tensor.slices; ++slice) {
       std::int64_t covered = 0;
-      while (next != manifest.ranges.end() && next->range.tensor == static_cast<std::int64_t>(t) && next->range.slice == slice) {
+      while (next != manifest.ranges.end() && next->range.tensor == static_cast<std::int64_t>(t) &&
+             next->range.slice == slice) {
         const SavedRange& range = next->range;
-        if (range.begin != covered || range.count < 1 || next->shard < 0 || next->shard >= static_cast<std::int64_t>(manifest.shards.size())) {
+        if (range.begin != covered || range.count < 1 || next->shard < 0 ||
+            next->shard >= static_cast<std::int64_t>(manifest.shards.size())) {
           throw Error("the parts of a tensor overlap or leave a gap")
-              .values(fmt::format("slice {} goes on at element {}", slice, covered), fmt::format("elements {} to {}", range.begin, range.begin + range.count))
+              .values(fmt::format("slice {} goes on at element {}", slice, covered),
+                      fmt::format("elements {} to {}", range.begin, range.begin + range.count))
               .at(tensor.name);
         }
         covered += range.count;
         ++next;
       }
-      require_equal(tensor.slice_elements(), covered, fmt::format("slice {} of a tensor is not saved whole (elements)", slice), tensor.name);
+      require_equal(tensor.slice_elements(), covered,
+                    fmt::format("slice {} of a tensor is not saved whole (elements)", slice), tensor.name);
     }
   }
-  if (next != manifest.ranges.end()) throw Error("a saved part belongs to no slice of a tensor").values("a slice that exists", fmt::format("tensor {} slice {}", next->range.tensor, next->range.slice));
+  if (next != manifest.ranges.end())
+    throw Error("a saved part belongs to no slice of a tensor")
+        .values("a slice that exists", fmt::format("tensor {} slice {}", next->range.tensor, next->range.slice));
 }
 
 void check_manifest(const Manifest& manifest) {
   for (std::size_t w = 0; w < manifest.shards.size(); ++w) {
-    require_equal(shard_file_name(static_cast<std::int64_t>(w)), manifest.shards[w].name, "a checkpoint has one shard of each writer", "files");
+    require_equal(shard_file_name(static_cast<std::int64_t>(w)), manifest.shards[w].name,
+                  "a checkpoint has one shard of each writer", "files");
   }
   for (std::size_t t = 0; t < manifest.tensors.size(); ++t) {
     const LogicalTensor& tensor = manifest.tensors[t];
     if (t > 0 && !(manifest.tensors[t - 1].name < tensor.name)) throw Error("tensors are not in order").at(tensor.name);
-    if (tensor.split != Split::kNone) require_equal(manifest.info.tensor_grains, tensor.slices, "a tensor has another number of slices than tensor_grains", tensor.name);
+    if (tensor.split != Split::kNone)
+      require_equal(manifest.info.tensor_grains, tensor.slices,
+                    "a tensor has another number of slices than tensor_grains", tensor.name);
   }
   if (manifest.tensors.empty()) throw Error("a checkpoint needs a state").values("at least one tensor", "none");
   check_cover(manifest);
@@ -137,7 +157,8 @@ json manifest_body(const Manifest& manifest) {
   json& tensors = body["tensors"] = json::array();
   for (const LogicalTensor& tensor : manifest.tensors) tensors.push_back(tensor_json(tensor));
   json& ranges = body["ranges"] = json::array();
-  for (const Manifest::Range& r : manifest.ranges) ranges.push_back({r.shard, r.range.tensor, r.range.slice, r.range.begin, r.range.count});
+  for (const Manifest::Range& r : manifest.ranges)
+    ranges.push_back({r.shard, r.range.tensor, r.range.slice, r.range.begin, r.range.count});
   return body;
 }
 
@@ -149,7 +170,10 @@ Manifest parse_body(const json& body, const std::string& place) {
   for (const json& tensor : body.at("tensors")) manifest.tensors.push_back(parse_tensor(tensor));
   for (const json& r : body.at("ranges")) {
     manifest.ranges.push_back({.shard = r.at(0).get<std::int64_t>(),
-                               .range = {.tensor = r.at(1).get<std::int64_t>(), .slice = r.at(2).get<std::int64_t>(), .begin = r.at(3).get<std::int64_t>(), .count = r.at(4).get<std::int64_t>()}});
+                               .range = {.tensor = r.at(1).get<std::int64_t>(),
+                                         .slice = r.at(2).get<std::int64_t>(),
+                                         .begin = r.at(3).get<std::int64_t>(),
+                                         .count = r.at(4).get<std::int64_t>()}});
   }
   return manifest;
 }
@@ -157,7 +181,10 @@ Manifest parse_body(const json& body, const std::string& place) {
 }  // namespace
 
 std::string encode_shard_record(const ShardRecord& record) {
-  json value = {{"file", file_json(record.file)}, {"ranges", json::array()}, {"tensors", json::array()}, {"writer", record.writer}};
+  json value = {{"file", file_json(record.file)},
+                {"ranges", json::array()},
+                {"tensors", json::array()},
+                {"writer", record.writer}};
   for (const LogicalTensor& tensor : record.tensors) value["tensors"].push_back(tensor_json(tensor));
   for (const SavedRange& r : record.ranges) value["ranges"].push_back({r.tensor, r.slice, r.begin, r.count});
   return canonical_json(value);
@@ -166,10 +193,16 @@ std::string encode_shard_record(const ShardRecord& record) {
 ShardRecord decode_shard_record(std::string_view bytes) {
   const json value = parse_canonical_json(bytes, "a shard record");
   try {
-    ShardRecord record{.writer = value.at("writer").get<std::int64_t>(), .file = parse_file(value.at("file")), .tensors = {}, .ranges = {}};
+    ShardRecord record{.writer = value.at("writer").get<std::int64_t>(),
+                       .file = parse_file(value.at("file")),
+                       .tensors = {},
+                       .ranges = {}};
     for (const json& tensor : value.at("tensors")) record.tensors.push_back(parse_tensor(tensor));
     for (const json& r : value.at("ranges")) {
-      record.ranges.push_back({.tensor = r.at(0).get<std::int64_t>(), .slice = r.at(1).get<std::int64_t>(), .begin = r.at(2).get<std::int64_t>(), .count = r.at(3).get<std::int64_t>()});
+      record.ranges.push_back({.tensor = r.at(0).get<std::int64_t>(),
+                               .slice = r.at(1).get<std::int64_t>(),
+                               .begin = r.at(2).get<std::int64_t>(),
+                               .count = r.at(3).get<std::int64_t>()});
     }
     return record;
   } catch (const json::exception& error) {
@@ -178,18 +211,22 @@ ShardRecord decode_shard_record(std::string_view bytes) {
 }
 
 Manifest make_manifest(const CheckpointInfo& info, std::span<const ShardRecord> records) {
-  Manifest manifest{.info = info, .index = {}, .shards = std::vector<SavedFile>(records.size()), .tensors = {}, .ranges = {}};
+  Manifest manifest{
+      .info = info, .index = {}, .shards = std::vector<SavedFile>(records.size()), .tensors = {}, .ranges = {}};
   std::map<std::string, LogicalTensor> tensors;
   for (const ShardRecord& record : records) {
     if (record.writer < 0 || record.writer >= static_cast<std::int64_t>(records.size())) {
-      throw Error("the records of a checkpoint are not one of each writer").values(fmt::format("writers 0..{}", records.size() - 1), fmt::format("writer {}", record.writer));
+      throw Error("the records of a checkpoint are not one of each writer")
+          .values(fmt::format("writers 0..{}", records.size() - 1), fmt::format("writer {}", record.writer));
     }
     manifest.shards[at(record.writer)] = record.file;
     for (const LogicalTensor& tensor : record.tensors) {
       check_geometry(tensor);
       const auto [it, is_new] = tensors.emplace(tensor.name, tensor);
       if (!is_new && !same_geometry(it->second, tensor)) {
-        throw Error("two writers disagree on a tensor").values(describe_geometry(it->second), describe_geometry(tensor)).at(tensor.name);
+        throw Error("two writers disagree on a tensor")
+            .values(describe_geometry(it->second), describe_geometry(tensor))
+            .at(tensor.name);
       }
     }
   }
@@ -205,7 +242,8 @@ Manifest make_manifest(const CheckpointInfo& info, std::span<const ShardRecord> 
     }
   }
   std::sort(manifest.ranges.begin(), manifest.ranges.end(), [](const Manifest::Range& a, const Manifest::Range& b) {
-    return std::tie(a.range.tensor, a.range.slice, a.range.begin, a.shard) < std::tie(b.range.tensor, b.range.slice, b.range.begin, b.shard);
+    return std::tie(a.range.tensor, a.range.slice, a.range.begin, a.shard) <
+           std::tie(b.range.tensor, b.range.slice, b.range.begin, b.shard);
   });
   check_manifest(manifest);
   return manifest;
@@ -217,13 +255,18 @@ std::string encode_manifest(const Manifest& manifest) {
 }
 
 Manifest decode_manifest(std::string_view bytes, const std::string& place) {
-  if (!bytes.ends_with('\n')) throw Error("the manifest is cut short").values("a newline at its end", fmt::format("{} bytes without", bytes.size())).at(place);
+  if (!bytes.ends_with('\n'))
+    throw Error("the manifest is cut short")
+        .values("a newline at its end", fmt::format("{} bytes without", bytes.size()))
+        .at(place);
   const json value = parse_canonical_json(bytes.substr(0, bytes.size() - 1), place);
   try {
     const json& body = value.at("body");
-    require_equal(value.at("sha256").get<std::string>(), to_hex(sha256(canonical_json(body))), "the manifest is damaged (its own digest)", place);
+    require_equal(value.at("sha256").get<std::string>(), to_hex(sha256(canonical_json(body))),
+                  "the manifest is damaged (its own digest)", place);
     const auto format = body.at("format").get<std::string>();
-    if (format != kFormat) throw Error("the checkpoint has another format").values(std::string(kFormat), format).at(place);
+    if (format != kFormat)
+      throw Error("the checkpoint has another format").values(std::string(kFormat), format).at(place);
     Manifest manifest = parse_body(body, place);
     require_equal(std::string(kIndexFileName), manifest.index.name, "the index of a checkpoint has its name", place);
     check_manifest(manifest);
@@ -236,15 +279,19 @@ Manifest decode_manifest(std::string_view bytes, const std::string& place) {
 
 std::string describe_geometry(const LogicalTensor& tensor) {
   std::string text = "fp32 [";
-  for (std::size_t i = 0; i < tensor.shape.size(); ++i) text += fmt::format("{}{}", i == 0 ? "" : ", ", tensor.shape[i]);
+  for (std::size_t i = 0; i < tensor.shape.size(); ++i)
+    text += fmt::format("{}{}", i == 0 ? "" : ", ", tensor.shape[i]);
   text += "]";
-  if (tensor.split != Split::kNone) text += fmt::format(" split by {} into {} slices", kSplitNames[static_cast<std::size_t>(tensor.split)], tensor.slices);
+  if (tensor.split != Split::kNone)
+    text +=
+        fmt::format(" split by {} into {} slices", kSplitNames[static_cast<std::size_t>(tensor.split)], tensor.slices);
   if (tensor.padded_rows != 0) text += fmt::format(", padded to {} rows", tensor.padded_rows);
   return text;
 }
 
 bool same_geometry(const LogicalTensor& a, const LogicalTensor& b) {
-  return a.name == b.name && a.shape == b.shape && a.split == b.split && a.slices == b.slices && a.padded_rows == b.padded_rows;
+  return a.name == b.name && a.shape == b.shape && a.split == b.split && a.slices == b.slices &&
+         a.padded_rows == b.padded_rows;
 }
 
 }  // namespace baekji

@@ -1,5 +1,6 @@
 #pragma once
-// The manifest of a checkpoint: what it holds, and the digest of every file. The bytes are fixed by docs/formats/checkpoint.md.
+// The manifest of a checkpoint: what it holds, and the digest of every file. The bytes are fixed by
+// docs/formats/checkpoint.md.
 
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
@@ -72,8 +73,8 @@ struct Manifest {
   std::vector<Range> ranges;  ///< sorted by (tensor, slice, begin)
 };
 
-/// Puts the records of all writers together. Throws when two records disagree on a tensor, when an element of any tensor is
-/// saved twice or not at all, or when a tensor cannot be named in an HDF5 file.
+/// Puts the records of all writers together. Throws when two records disagree on a tensor, when an element of any
+/// tensor is saved twice or not at all, or when a tensor cannot be named in an HDF5 file.
 Manifest make_manifest(const CheckpointInfo& info, std::span<const ShardRecord> records);
 
 std::string encode_manifest(const Manifest& manifest);

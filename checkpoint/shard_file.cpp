@@ -13,11 +13,15 @@ void check_shard(const StateShard& shard) {
                       shard.begin + shard.count <= shard.tensor->slice_elements();
   if (!inside) {
     throw Error("a part of the state lies outside its tensor")
-        .values(describe_geometry(*shard.tensor), fmt::format("slice {}, elements {} to {}", shard.slice, shard.begin, shard.begin + shard.count))
+        .values(describe_geometry(*shard.tensor),
+                fmt::format("slice {}, elements {} to {}", shard.slice, shard.begin, shard.begin + shard.count))
         .at(shard.tensor->name);
   }
   for (const float* const values : shard.values) {
-    if (values == nullptr) throw Error("a checkpoint holds master weights and both moments").values("three arrays", "a missing one").at(shard.tensor->name);
+    if (values == nullptr)
+      throw Error("a checkpoint holds master weights and both moments")
+          .values("three arrays", "a missing one")
+          .at(shard.tensor->name);
   }
 }
 
@@ -37,7 +41,9 @@ void write_range(Hdf5File& file, const StateShard& shard) {
 
 }  // namespace
 
-std::string shard_file_name(std::int64_t writer) { return fmt::format("shard-{:05}.h5", writer); }
+std::string shard_file_name(std::int64_t writer) {
+  return fmt::format("shard-{:05}.h5", writer);
+}
 
 std::string shard_dataset_name(const LogicalTensor& tensor, StateKind kind, std::int64_t slice, std::int64_t begin) {
   return fmt::format("/{}/{}/{}/{}", name_of(kind), tensor.name, slice, begin);

@@ -17,8 +17,8 @@ std::string shard_file_name(std::int64_t writer);
 /// The dataset of one array of one range: "/moment1/layers.3.attention.q/2/65536" (kind, tensor, slice, begin).
 std::string shard_dataset_name(const LogicalTensor& tensor, StateKind kind, std::int64_t slice, std::int64_t begin);
 
-/// Writes all three arrays of `shards` to a new file and closes it; the returned record lacks size and digest. Throws when
-/// HDF5 could not write everything (a full disk); the file is then worthless.
+/// Writes all three arrays of `shards` to a new file and closes it; the returned record lacks size and digest. Throws
+/// when HDF5 could not write everything (a full disk); the file is then worthless.
 ShardRecord write_shard_file(const std::filesystem::path& path, std::int64_t step, std::int64_t writer,
                              std::span<const StateShard> shards);
 

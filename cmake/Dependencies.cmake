@@ -29,6 +29,9 @@ baekji_require(OPENSSL_FOUND libssl-dev "OpenSSL 3")
 find_package(MPI QUIET COMPONENTS C)
 baekji_require(MPI_C_FOUND "libopenmpi-dev openmpi-bin" "MPI")
 # Debian's dnnl configuration needs OpenCL's headers and loader to be found at all.
+# Only to tell oneDNN's OpenMP runtime to stay single-threaded: our own pool is the only one with threads.
+find_package(OpenMP QUIET COMPONENTS CXX)
+baekji_require(OpenMP_CXX_FOUND libgomp1 "OpenMP")
 find_package(dnnl QUIET)
 baekji_require(dnnl_FOUND "libdnnl-dev ocl-icd-opencl-dev opencl-headers" "oneDNN")
 pkg_check_modules(ZSTD QUIET IMPORTED_TARGET libzstd)

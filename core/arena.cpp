@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <array>
 
 namespace baekji {
 namespace {
@@ -61,11 +62,14 @@ std::string memory_table(const Arena& arena) {
 }
 
 std::string format_bytes(std::int64_t size_bytes) {
-  const double b = static_cast<double>(size_bytes);
-  if (size_bytes >= (std::int64_t{1} << 30)) return fmt::format("{:.2f} GiB", b / (1 << 30));
-  if (size_bytes >= (1 << 20)) return fmt::format("{:.1f} MiB", b / (1 << 20));
-  if (size_bytes >= (1 << 10)) return fmt::format("{:.1f} KiB", b / (1 << 10));
-  return fmt::format("{} B", size_bytes);
+  constexpr std::array<const char*, 5> kUnits{"B", "KiB", "MiB", "GiB", "TiB"};
+  double value = static_cast<double>(size_bytes);
+  std::size_t unit = 0;
+  while (value >= 1024 && unit + 1 < kUnits.size()) {
+    value /= 1024;
+    unit += 1;
+  }
+  return unit == 0 ? fmt::format("{} B", size_bytes) : fmt::format("{:.1f} {}", value, kUnits[unit]);
 }
 
 }  // namespace baekji

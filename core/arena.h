@@ -57,7 +57,7 @@ class Arena {
 /// The planned-memory table of an arena as text: one line per category, and the total.
 std::string memory_table(const Arena& arena);
 
-/// "1.50 GiB", "12.3 MiB": bytes for people.
+/// "812 B", "3.4 MiB", "1.2 GiB": bytes for people.
 std::string format_bytes(std::int64_t size_bytes);
 
 }  // namespace baekji

@@ -3,8 +3,8 @@
 #include <sentencepiece_trainer.h>
 
 #include <algorithm>
-#include <map>
 #include <queue>
+#include <set>
 #include <unordered_map>
 
 #include "core/error.h"
@@ -114,8 +114,8 @@ class VectorIterator : public sentencepiece::SentenceIterator {
 };
 
 void check_symbols(const std::vector<std::string>& symbols) {
-  for (std::size_t i = 0; i < symbols.size(); ++i) {
-    const std::string& symbol = symbols[i];
+  std::set<std::string_view> taken{"<s>", "</s>", "<unk>", "<pad>"};
+  for (const std::string& symbol : symbols) {
     bool valid = !symbol.empty() && symbol.find_first_of(std::string_view(" \n\0", 3)) == std::string::npos &&
                  symbol.find("\xe2\x96\x81") == std::string::npos && symbol.size() <= 256;
     for (std::size_t k = 0; valid && k < symbol.size();) {
@@ -129,9 +129,7 @@ void check_symbols(const std::vector<std::string>& symbols) {
           .at("--symbol");
     }
     const bool is_byte_piece = symbol.size() == 6 && symbol.starts_with("<0x") && symbol.ends_with(">");
-    if (symbol == "<s>" || symbol == "</s>" || symbol == "<unk>" || symbol == "<pad>" || is_byte_piece ||
-        std::find(symbols.begin(), symbols.begin() + static_cast<std::ptrdiff_t>(i), symbol) !=
-            symbols.begin() + static_cast<std::ptrdiff_t>(i)) {
+    if (is_byte_piece || !taken.insert(symbol).second) {
       throw Error("a user-defined symbol is taken").values("a new symbol", symbol).at("--symbol");
     }
   }

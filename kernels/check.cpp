@@ -6,7 +6,8 @@ namespace baekji {
 namespace {
 
 // Shapes are compared as extents, so that a mismatch names tensor and operation; nothing is formatted on success.
-void shape(const Tensor& t, std::initializer_list<std::int64_t> dims, std::string_view name, std::string_view operation) {
+void shape(const Tensor& t, std::initializer_list<std::int64_t> dims, std::string_view name,
+           std::string_view operation) {
   bool same = t.defined() && t.rank() == static_cast<int>(dims.size());
   int d = 0;
   for (const std::int64_t extent : dims) {
@@ -50,14 +51,18 @@ void even_head(std::int64_t width, std::string_view operation) {
 
 void source(const GradientSource& g, std::int64_t begin, std::int64_t count, std::string_view operation) {
   if (begin < 0 || count < 0) {
-    throw Error("a gradient range must not be negative").values(">= 0", fmt::format("{}, {}", begin, count)).at(operation);
+    throw Error("a gradient range must not be negative")
+        .values(">= 0", fmt::format("{}, {}", begin, count))
+        .at(operation);
   }
   if (g.partial.defined()) {
     flat(g.partial, begin + count, "partial", operation);
     return;
   }
   if (g.contributions.empty()) {
-    throw Error("a gradient source needs a fixed-point sum or contributions").values("one of them", "neither").at(operation);
+    throw Error("a gradient source needs a fixed-point sum or contributions")
+        .values("one of them", "neither")
+        .at(operation);
   }
   for (const Tensor& t : g.contributions) flat(t, begin + count, "contribution", operation);
 }
@@ -92,7 +97,9 @@ void attention(const AttentionShapes& s, std::string_view operation) {
         .at(operation);
   }
   if (keys < t) {
-    throw Error("attention needs a key for every query").values(fmt::format(">= {}", t), fmt::format("{}", keys)).at(operation);
+    throw Error("attention needs a key for every query")
+        .values(fmt::format(">= {}", t), fmt::format("{}", keys))
+        .at(operation);
   }
 }
 
@@ -106,8 +113,10 @@ void check_arguments(const MatmulArgs& args) {
   const std::int64_t inner = args.a.dim(args.transpose_a ? 0 : 1);
   const std::int64_t n = args.b.dim(args.transpose_b ? 0 : 1);
   shape(args.a, {args.a.dim(0), args.a.dim(1)}, "a", kName);
-  if (args.transpose_b) shape(args.b, {n, inner}, "b", kName);
-  else shape(args.b, {inner, n}, "b", kName);
+  if (args.transpose_b)
+    shape(args.b, {n, inner}, "b", kName);
+  else
+    shape(args.b, {inner, n}, "b", kName);
   shape(args.c, {m, n}, "c", kName);
 }
 
@@ -309,7 +318,9 @@ void check_arguments(const FixedPointArgs& args) {
   require_equal(args.gradient.size(), args.partial.size(), "gradient and partial must be equally long", kName);
 }
 
-void check_arguments(const SquareSumArgs& args) { source(args.gradient, args.begin, args.count, "square_sums"); }
+void check_arguments(const SquareSumArgs& args) {
+  source(args.gradient, args.begin, args.count, "square_sums");
+}
 
 void check_arguments(const AdamwArgs& args) {
   constexpr std::string_view kName = "adamw";

@@ -12,6 +12,10 @@
 //   - Outputs are *overwritten* unless an argument says *accumulated*.
 //   - Arithmetic inside one operation is fp32 whatever the storage type; each stored element is rounded once.
 //   - Results do not depend on the number of threads, nor on which other rows are in the call.
+//   - Row-wise operations (all but matmul and attention) give the reference's bits on every back end. Sums along a row run
+//     in 16 lanes and their tree, sums over rows (dgain) in blocks of 64 rows: kernels/reference/reduce.h has both orders.
+//   - The weights, activations and gradients of one operation have one compute type; those of the residual stream (x and
+//     dx of a norm, y and dy of an embedding, out and residual of the tree) may have another.
 
 #include <cstdint>
 #include <memory>
@@ -35,7 +39,7 @@ struct MatmulArgs {
   bool b_is_weight = false;
 };
 
-/// y = x * rsqrt(mean(x^2) + eps) * gain, row by row (Zhang and Sennrich 2019, "Root mean square layer normalization").
+/// y = x * rstd * gain with rstd = 1 / sqrt(mean(x^2) + eps), row by row (Zhang and Sennrich 2019, "Root mean square layer normalization").
 struct RmsNormForwardArgs {
   Tensor x_NC;
   Tensor gain_C;  ///< compute type
@@ -44,7 +48,8 @@ struct RmsNormForwardArgs {
   double eps = 1e-5;
 };
 
-/// dx [+]= gradient with respect to x; dgain += sum over rows of dy * x * rstd, rows in index order in fixed blocks.
+/// dx [+]= rstd * (g - xhat * mean(g * xhat)) with xhat = x * rstd, g = dy * gain; dgain += sum over rows of dy * xhat, rows
+/// in index order in fixed blocks. dx may be dy itself.
 struct RmsNormBackwardArgs {
   Tensor x_NC;
   Tensor gain_C;
@@ -68,7 +73,7 @@ struct RopeForwardArgs {
   double eps = 1e-5;
 };
 
-/// dx overwritten (may be dy itself); dgain_HD: fp32 *accumulated*, one row per head of this slice when gain is defined.
+/// dx overwritten (may be dy itself). With gain: through rotation and norm, and dgain as well.
 struct RopeBackwardArgs {
   Tensor dy_NHD;
   Tensor dx_NHD;
@@ -209,7 +214,8 @@ struct GradientSource {
   double scale = 1.0;                   ///< 2^unit_exponent / tokens, computed in fp64: gradient = fp32(fp64(sum) * scale)
 };
 
-/// Kernels::square_sums takes many of these: the sum of squares of the fp32 gradient values of one chunk, in fp64: eight interleaved lanes, then their balanced tree.
+/// Kernels::square_sums takes many of these: the sum of squares of the fp32 gradient values of one chunk, in fp64: value i of
+/// the range goes to lane i % 8, then the lane tree of kernels/reference/reduce.h.
 struct SquareSumArgs {
   GradientSource gradient;
   std::int64_t begin = 0;
@@ -220,9 +226,11 @@ struct SquareSum {
   bool valid = true;  ///< false: a contribution was not finite or out of range (void step)
 };
 
-/// AdamW (Loshchilov and Hutter 2019) on elements [begin, begin + count):
-///   g = fp32 gradient * clip;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;
-///   w -= lr * (m / c1 / (sqrt(v / c2) + eps) + weight_decay * w), all in fp32.
+/// AdamW (Loshchilov and Hutter 2019) on elements [begin, begin + count), in fp32 and in this order, every operation
+/// rounded, no fma; u1 = 1 / correction1 and u2 = 1 / correction2 are rounded once for the call:
+///   g = gradient * clip;  m = beta1 * m + (1 - beta1) * g;  v = beta2 * v + (1 - beta2) * (g * g);
+///   w = w - learning_rate * ((m * u1) / (sqrt(v * u2) + eps) + weight_decay * w).
+/// Contributions are not judged again: square_sums has done so, and an unusable value counts as 0 here.
 struct AdamwArgs {
   GradientSource gradient;
   Tensor master;   ///< fp32, *updated*, as are both moments

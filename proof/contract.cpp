@@ -14,7 +14,10 @@ using nlohmann::json;
 
 void check_canonical(const json& value, const std::string& path) {
   if (value.is_number_float()) {
-    throw Error("a floating-point number has no canonical JSON").values("an integer or text", value.dump()).at(path).hint("write contract_number(x)");
+    throw Error("a floating-point number has no canonical JSON")
+        .values("an integer or text", value.dump())
+        .at(path)
+        .hint("write contract_number(x)");
   }
   if (value.is_binary() || value.is_discarded()) throw Error("not a JSON value").at(path);
   if (value.is_object()) {
@@ -38,7 +41,8 @@ std::string canonical_json(const json& value) {
 
 json parse_canonical_json(std::string_view text, std::string_view place) {
   json value = json::parse(text, nullptr, false);
-  if (value.is_discarded()) throw Error("not JSON").values("one JSON value", fmt::format("{} bytes that do not parse", text.size())).at(place);
+  if (value.is_discarded())
+    throw Error("not JSON").values("one JSON value", fmt::format("{} bytes that do not parse", text.size())).at(place);
   std::string canonical;
   try {
     canonical = canonical_json(value);
@@ -56,11 +60,13 @@ json parse_canonical_json(std::string_view text, std::string_view place) {
 }
 
 std::string contract_number(double value) {
-  if (!std::isfinite(value)) throw Error("a contract holds finite numbers only").values("a finite number", fmt::format("{}", value));
+  if (!std::isfinite(value))
+    throw Error("a contract holds finite numbers only").values("a finite number", fmt::format("{}", value));
   if (value == 0.0) return "0";
   // Shortest digits d.ddde+XX; only their notation is ours.
   std::array<char, 32> buffer{};
-  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), std::fabs(value), std::chars_format::scientific).ptr;
+  const auto end =
+      std::to_chars(buffer.data(), buffer.data() + buffer.size(), std::fabs(value), std::chars_format::scientific).ptr;
   const std::string_view text(buffer.data(), static_cast<std::size_t>(end - buffer.data()));
   const std::size_t mark = text.find('e');
   std::string digits(text.substr(0, 1));

@@ -35,7 +35,8 @@ std::string processor_name() {
   const std::size_t first = name.find_first_not_of(' ');
   if (first == std::string::npos) return "unknown";
   // A brand string is ASCII; a hypervisor may still set any bytes, and JSON takes UTF-8 only.
-  std::replace_if(name.begin(), name.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
   return name.substr(first, name.find_last_not_of(' ') - first + 1);
 }
 
@@ -68,11 +69,19 @@ std::string instruction_sets() {
   return text;
 }
 #elif defined(__aarch64__)
-std::string processor_name() { return "unknown"; }
-std::string instruction_sets() { return "aarch64"; }
+std::string processor_name() {
+  return "unknown";
+}
+std::string instruction_sets() {
+  return "aarch64";
+}
 #else
-std::string processor_name() { return "unknown"; }
-std::string instruction_sets() { return "unknown"; }
+std::string processor_name() {
+  return "unknown";
+}
+std::string instruction_sets() {
+  return "unknown";
+}
 #endif
 
 std::string compiler_name() {
@@ -87,7 +96,9 @@ std::string compiler_name() {
 
 }  // namespace
 
-Digest numerics_sources_digest() { return parse_digest(kNumericsSourcesHex); }
+Digest numerics_sources_digest() {
+  return parse_digest(kNumericsSourcesHex);
+}
 
 KernelSet cpu_kernel_set(std::map<std::string, std::string> libraries) {
   return {.device = "cpu",
@@ -117,14 +128,17 @@ KernelSet parse_kernel_set(const json& value, const std::string& place) {
     kernels.instruction_set = value.at("instruction_set").get<std::string>();
     kernels.compiler = value.at("compiler").get<std::string>();
     kernels.numerics_sources = parse_digest(value.at("numerics_sources").get<std::string>());
-    for (const auto& [name, version] : value.at("libraries").items()) kernels.libraries[name] = version.get<std::string>();
+    for (const auto& [name, version] : value.at("libraries").items())
+      kernels.libraries[name] = version.get<std::string>();
     return kernels;
   } catch (const json::exception& error) {
     throw Error("not a kernel set").values("docs/formats/contract.md", error.what()).at(place);
   }
 }
 
-Digest kernel_set_digest(const KernelSet& kernels) { return sha256(canonical_json(to_json_value(kernels))); }
+Digest kernel_set_digest(const KernelSet& kernels) {
+  return sha256(canonical_json(to_json_value(kernels)));
+}
 
 std::vector<std::string> kernel_set_differences(const KernelSet& before, const KernelSet& now) {
   std::vector<std::string> lines;

@@ -1,6 +1,6 @@
 #pragma once
-// The kernel set: which code on which device computed the bits. Recorded beside the contract, never in it: a replay under
-// another kernel set is 'not comparable', a resume under one must be accepted explicitly.
+// The kernel set: which code on which device computed the bits. Recorded beside the contract, never in it: a replay
+// under another kernel set is 'not comparable', a resume under one must be accepted explicitly.
 
 #include <map>
 #include <nlohmann/json_fwd.hpp>
@@ -13,12 +13,12 @@ namespace baekji {
 
 /// docs/formats/contract.md, "Kernel set".
 struct KernelSet {
-  std::string device;           ///< "cpu"
-  std::string processor;        ///< "AMD EPYC 9R14": libraries choose their blocking by it
-  std::string instruction_set;  ///< "x86_64 avx avx2 avx512bf16 ...", sorted after the first word
-  std::string compiler;         ///< "gcc 12.2.0"
+  std::string device;                            ///< "cpu"
+  std::string processor;                         ///< "AMD EPYC 9R14": libraries choose their blocking by it
+  std::string instruction_set;                   ///< "x86_64 avx avx2 avx512bf16 ...", sorted after the first word
+  std::string compiler;                          ///< "gcc 12.2.0"
   std::map<std::string, std::string> libraries;  ///< name to version: those that compute on contract paths
-  Digest numerics_sources{};    ///< of the sources on contract paths
+  Digest numerics_sources{};                     ///< of the sources on contract paths
 
   bool operator==(const KernelSet&) const = default;
 };
@@ -26,8 +26,8 @@ struct KernelSet {
 /// The kernel set of this binary on this processor; `libraries` from the Kernels in use.
 KernelSet cpu_kernel_set(std::map<std::string, std::string> libraries);
 
-/// Digest of the sources that decide bits (core/functions.h, core/random.*, core/types.h, kernels/, model/, parallel/), taken
-/// when this binary was built.
+/// Digest of the sources that decide bits (core/functions.h, core/random.*, core/types.h, kernels/, model/, parallel/),
+/// taken when this binary was built.
 Digest numerics_sources_digest();
 
 nlohmann::json to_json_value(const KernelSet& kernels);

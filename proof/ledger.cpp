@@ -31,15 +31,18 @@ std::ifstream open_stream(const fs::path& path) {
 
 json parse_record(const std::string& line, const std::string& place) {
   json record = parse_canonical_json(line, place);
-  const bool shaped = record.is_object() && record.size() == 4 && record.contains("body") && record["body"].is_object() &&
-                      record.contains("index") && record["index"].is_number_integer() && record.contains("kind") &&
-                      record["kind"].is_string() && record.contains("previous") && record["previous"].is_string();
+  const bool shaped = record.is_object() && record.size() == 4 && record.contains("body") &&
+                      record["body"].is_object() && record.contains("index") && record["index"].is_number_integer() &&
+                      record.contains("kind") && record["kind"].is_string() && record.contains("previous") &&
+                      record["previous"].is_string();
   if (!shaped) throw Error("not a ledger record").values("body, index, kind, previous", line.substr(0, 200)).at(place);
   return record;
 }
 
 // What a crash can leave of a line: an end without newline, or bytes that never were a JSON text.
-bool is_torn(const std::string& line, bool has_newline) { return !has_newline || !json::accept(line); }
+bool is_torn(const std::string& line, bool has_newline) {
+  return !has_newline || !json::accept(line);
+}
 
 }  // namespace
 
@@ -50,11 +53,16 @@ struct Ledger::Entry {
   std::optional<std::pair<Digest, std::int64_t>> root;
 };
 
-std::string Ledger::place_of_line(std::int64_t number) const { return fmt::format("{}, line {}", path_.string(), number); }
+std::string Ledger::place_of_line(std::int64_t number) const {
+  return fmt::format("{}, line {}", path_.string(), number);
+}
 
 Ledger Ledger::create(const fs::path& path, const GenesisRecord& genesis, FileSystem& files) {
   if (files.exists(path)) {
-    throw Error("a ledger is already there").values("no file", "a file").at(path.string()).hint("resume the run, or give another run.output");
+    throw Error("a ledger is already there")
+        .values("no file", "a file")
+        .at(path.string())
+        .hint("resume the run, or give another run.output");
   }
   // Under another name first: a crash shows no ledger, or a ledger that has its genesis.
   fs::path partial = path;
@@ -72,7 +80,9 @@ Ledger Ledger::open(const fs::path& path, FileSystem& files) {
   return ledger;
 }
 
-Ledger Ledger::open_read_only(const fs::path& path) { return read(path); }
+Ledger Ledger::open_read_only(const fs::path& path) {
+  return read(path);
+}
 
 Ledger Ledger::read(const fs::path& path) {
   Ledger ledger;
@@ -87,11 +97,13 @@ Ledger Ledger::read(const fs::path& path) {
       break;
     }
     const std::string place = ledger.place_of_line(ledger.record_count_ + 1);
-    if (!has_newline) throw Error("the ledger ends inside its first record").values("a whole genesis record", "no newline").at(place);
+    if (!has_newline)
+      throw Error("the ledger ends inside its first record").values("a whole genesis record", "no newline").at(place);
     ledger.take(line, ledger.check_record(parse_record(line, place), place));
   }
   if (stream.bad()) fail_read(path);
-  if (ledger.record_count_ == 0) throw Error("the ledger is empty").values("a genesis record", "no line").at(path.string());
+  if (ledger.record_count_ == 0)
+    throw Error("the ledger is empty").values("a genesis record", "no line").at(path.string());
   return ledger;
 }
 
@@ -108,7 +120,9 @@ Ledger::Entry Ledger::check_record(const json& record, const std::string& place)
   const json& body = record["body"];
   const bool first = record_count_ == 0;
   if (first != (kind == "genesis")) {
-    throw Error("a ledger begins with its one genesis record").values(first ? "genesis" : "another kind", kind).at(place);
+    throw Error("a ledger begins with its one genesis record")
+        .values(first ? "genesis" : "another kind", kind)
+        .at(place);
   }
   Entry entry;
   if (first) {
@@ -137,9 +151,14 @@ void Ledger::take(std::string_view line, const Entry& entry) {
 
 Digest Ledger::append(std::string_view kind, const json& body) {
   if (file_ == nullptr) throw Error("the ledger is open for reading only").at(path_.string());
-  if (failed_) throw Error("the ledger could not be written earlier").at(path_.string()).hint("resume the run: a torn line is cut off then");
-  if (!body.is_object()) throw Error("the body of a ledger record is an object").values("an object", body.type_name()).at(path_.string());
-  if (kind == "genesis") throw Error("a ledger has one genesis record").values("another kind", "genesis").at(path_.string());
+  if (failed_)
+    throw Error("the ledger could not be written earlier")
+        .at(path_.string())
+        .hint("resume the run: a torn line is cut off then");
+  if (!body.is_object())
+    throw Error("the body of a ledger record is an object").values("an object", body.type_name()).at(path_.string());
+  if (kind == "genesis")
+    throw Error("a ledger has one genesis record").values("another kind", "genesis").at(path_.string());
   const std::string line = compose_line(record_count_, kind, body, head_);
   const std::string place = place_of_line(record_count_ + 1);
   const Entry entry = check_record(parse_record(line, place), place);
@@ -150,14 +169,19 @@ Digest Ledger::append(std::string_view kind, const json& body) {
   return head_;
 }
 
-Digest Ledger::append(const StepRecord& record) { return append("step", step_body(record)); }
+Digest Ledger::append(const StepRecord& record) {
+  return append("step", step_body(record));
+}
 
 Digest Ledger::append_event(std::string_view name, const json& details) {
   if (!details.is_null() && !details.is_object()) {
     throw Error("the details of an event are an object").values("an object", details.type_name()).at(std::string(name));
   }
   json body = details.is_null() ? json::object() : details;
-  if (body.contains("event")) throw Error("the details of an event name it twice").values("no member 'event'", std::string(name)).at(path_.string());
+  if (body.contains("event"))
+    throw Error("the details of an event name it twice")
+        .values("no member 'event'", std::string(name))
+        .at(path_.string());
   body["event"] = name;
   return append("event", body);
 }
@@ -167,7 +191,9 @@ void Ledger::sync() {
   file_->sync();
 }
 
-std::int64_t Ledger::last_step() const { return static_cast<std::int64_t>(step_offsets_.size()); }
+std::int64_t Ledger::last_step() const {
+  return static_cast<std::int64_t>(step_offsets_.size());
+}
 
 std::optional<json> Ledger::find_step(std::int64_t step) const {
   if (step < 1 || step > last_step()) return std::nullopt;

@@ -19,8 +19,8 @@
 
 namespace baekji {
 
-/// The ledger of one run, open for appending. In memory it keeps eight bytes per step and the known state roots; records
-/// are read back from the file on demand.
+/// The ledger of one run, open for appending. In memory it keeps eight bytes per step and the known state roots;
+/// records are read back from the file on demand.
 class Ledger {
  public:
   /// Starts a ledger with its genesis record, synced. Throws when the file is already there. A crash leaves either no
@@ -28,8 +28,9 @@ class Ledger {
   static Ledger create(const std::filesystem::path& path, const GenesisRecord& genesis,
                        FileSystem& files = posix_file_system());
 
-  /// Opens and verifies the whole chain. A torn last line (no newline, or no JSON: what a crash leaves) is cut off the file
-  /// and reported by torn_bytes(). Anything else that is wrong is an Error that names the line; the file stays as it was.
+  /// Opens and verifies the whole chain. A torn last line (no newline, or no JSON: what a crash leaves) is cut off the
+  /// file and reported by torn_bytes(). Anything else that is wrong is an Error that names the line; the file stays as
+  /// it was.
   static Ledger open(const std::filesystem::path& path, FileSystem& files = posix_file_system());
 
   /// Verifies without changing the file, torn tail or not, and without being able to append.
@@ -38,9 +39,9 @@ class Ledger {
   Ledger(Ledger&&) noexcept = default;
   Ledger& operator=(Ledger&&) noexcept = default;
 
-  /// Appends a record in one write and returns its digest; on failure the ledger takes no further records (open it again:
-  /// the file may end in a torn line). `body` is a JSON object without floating-point values. Kind "step" must be the
-  /// step after last_step(); kind "genesis" is refused.
+  /// Appends a record in one write and returns its digest; on failure the ledger takes no further records (open it
+  /// again: the file may end in a torn line). `body` is a JSON object without floating-point values. Kind "step" must
+  /// be the step after last_step(); kind "genesis" is refused.
   Digest append(std::string_view kind, const nlohmann::json& body);
   Digest append(const StepRecord& record);
   /// An event: kind "event", body {"event": name, ...details}. Details may hold time and host; they are never compared.
@@ -54,7 +55,8 @@ class Ledger {
   std::int64_t last_step() const;
   /// The body of a step's record; nothing when the ledger does not reach it.
   std::optional<nlohmann::json> find_step(std::int64_t step) const;
-  /// Whether a genesis or step record, or a checkpoint event, holds this state root; and for which step (step 0: genesis).
+  /// Whether a genesis or step record, or a checkpoint event, holds this state root; and for which step (step 0:
+  /// genesis).
   bool state_root_known(const Digest& root) const { return roots_.contains(root); }
   std::optional<std::int64_t> step_of_state_root(const Digest& root) const;
   /// SHA-256 of the last line: the digest that stands for the whole history.

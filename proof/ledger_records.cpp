@@ -13,13 +13,19 @@ using nlohmann::json;
 
 constexpr std::string_view kFormat = "baekji.ledger.v1";
 
-Digest digest_member(const json& body, const char* name) { return parse_digest(body.at(name).get<std::string>()); }
-double bits_member(const json& body, const char* name) { return parse_double_bits(body.at(name).get<std::string>()); }
+Digest digest_member(const json& body, const char* name) {
+  return parse_digest(body.at(name).get<std::string>());
+}
+double bits_member(const json& body, const char* name) {
+  return parse_double_bits(body.at(name).get<std::string>());
+}
 
 // nlohmann::json would convert true or 1.5 to an integer silently.
 std::int64_t integer_member(const json& body, const char* name) {
   const json& value = body.at(name);
-  if (!value.is_number_integer()) throw Error("a ledger record has a member of the wrong type").values(std::string(name) + ": an integer", value.dump());
+  if (!value.is_number_integer())
+    throw Error("a ledger record has a member of the wrong type")
+        .values(std::string(name) + ": an integer", value.dump());
   return value.get<std::int64_t>();
 }
 
@@ -29,7 +35,9 @@ auto parse_body(std::string_view what, const std::string& place, const Parse& pa
   try {
     return parse();
   } catch (const json::exception& error) {
-    throw Error(fmt::format("not the body of a {} record", what)).values("docs/formats/ledger.md", error.what()).at(place);
+    throw Error(fmt::format("not the body of a {} record", what))
+        .values("docs/formats/ledger.md", error.what())
+        .at(place);
   } catch (Error& error) {
     throw error.at(place);
   }
@@ -61,7 +69,10 @@ json genesis_body(const GenesisRecord& record) {
 GenesisRecord parse_genesis_body(const json& body, const std::string& place) {
   return parse_body("genesis", place, [&] {
     const auto format = body.at("format").get<std::string>();
-    if (format != kFormat) throw Error("the ledger has another format").values(std::string(kFormat), format).hint("open it with the program that wrote it");
+    if (format != kFormat)
+      throw Error("the ledger has another format")
+          .values(std::string(kFormat), format)
+          .hint("open it with the program that wrote it");
     GenesisRecord record;
     record.contract = digest_member(body, "contract");
     record.state_root = digest_member(body, "state_root");
@@ -99,7 +110,8 @@ StepRecord parse_step_body(const json& body, const std::string& place) {
     if (body.at("void").get<bool>()) record.void_tensor = body.at("void_tensor").get<std::string>();
     if (body.contains("state_root")) record.state_root = digest_member(body, "state_root");
     // Also refuses members that are unknown or contradict one another.
-    if (step_body(record) != body) throw Error("a step record has members that do not belong to it").values(step_body(record).dump(), body.dump());
+    if (step_body(record) != body)
+      throw Error("a step record has members that do not belong to it").values(step_body(record).dump(), body.dump());
     return record;
   });
 }

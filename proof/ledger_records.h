@@ -31,7 +31,7 @@ GenesisRecord parse_genesis_body(const nlohmann::json& body, const std::string& 
 /// One step. Nothing here depends on layout, time or host: the same experiment gives the same body anywhere.
 struct StepRecord {
   std::int64_t step = 0;  ///< 1 for the first: the state after it is "the state of step 1"
-  Digest batch_root{};    ///< of the batch's tokens, in global order
+  Digest batch_root{};    ///< of the sequences of the batch: docs/formats/batch-order.md
   double loss = 0;
   double gradient_norm = 0;
   double learning_rate = 0;

@@ -15,7 +15,9 @@ static_assert(std::endian::native == std::endian::little, "the state root needs 
 constexpr std::string_view kLeafTag{"baekji.state.v1\0", 16};
 constexpr std::uint8_t kFloat32Code = 0;
 
-std::uint64_t as_u64(std::int64_t value) { return static_cast<std::uint64_t>(value); }
+std::uint64_t as_u64(std::int64_t value) {
+  return static_cast<std::uint64_t>(value);
+}
 
 std::string describe(const StateLeaf& leaf) {
   return fmt::format("{} slice {} chunk {} {}", leaf.name, leaf.slice, leaf.chunk, name_of(leaf.kind));
@@ -25,7 +27,8 @@ void check_shard(const StateShard& shard) {
   const LogicalTensor& tensor = *shard.tensor;
   const std::int64_t size = tensor.slice_elements();
   const std::int64_t end = shard.begin + shard.count;
-  const bool inside = shard.slice >= 0 && shard.slice < tensor.slices && shard.begin >= 0 && shard.count > 0 && end <= size;
+  const bool inside =
+      shard.slice >= 0 && shard.slice < tensor.slices && shard.begin >= 0 && shard.count > 0 && end <= size;
   if (!inside || shard.begin % kChunkElements != 0 || (end % kChunkElements != 0 && end != size)) {
     throw Error("a part of the state does not consist of whole chunks of a slice")
         .values(fmt::format("{} slices of {} elements in chunks of {}", tensor.slices, size, kChunkElements),
@@ -34,7 +37,9 @@ void check_shard(const StateShard& shard) {
   }
   for (const StateKind kind : kStateKinds) {
     if (shard.values[static_cast<std::size_t>(kind)] == nullptr) {
-      throw Error("a part of the state lacks one of its arrays").values("master, moment1, moment2", fmt::format("no {}", name_of(kind))).at(tensor.name);
+      throw Error("a part of the state lacks one of its arrays")
+          .values("master, moment1, moment2", fmt::format("no {}", name_of(kind)))
+          .at(tensor.name);
     }
   }
 }
@@ -56,7 +61,9 @@ bool follows(const StateLeaf* previous, const StateLeaf& leaf) {
   if (previous == nullptr) return first_of_tensor;
   if (previous->name == leaf.name) {
     if (previous->slices != leaf.slices || previous->chunks != leaf.chunks) return false;
-    const auto ordinal = [](const StateLeaf& l) { return (l.slice * l.chunks + l.chunk) * 3 + static_cast<std::int64_t>(l.kind); };
+    const auto ordinal = [](const StateLeaf& l) {
+      return (l.slice * l.chunks + l.chunk) * 3 + static_cast<std::int64_t>(l.kind);
+    };
     return ordinal(leaf) == ordinal(*previous) + 1;
   }
   const bool last_of_tensor = previous->slice == previous->slices - 1 && previous->chunk == previous->chunks - 1 &&
@@ -72,14 +79,17 @@ void check_complete(const std::vector<StateLeaf>& sorted) {
       // A sentinel that may follow only the last leaf of a tensor.
       StateLeaf sentinel;
       sentinel.name = previous->name + '\0';
-      if (!follows(previous, sentinel)) throw Error("the state is incomplete").values("all chunks", "nothing after " + describe(*previous));
+      if (!follows(previous, sentinel))
+        throw Error("the state is incomplete").values("all chunks", "nothing after " + describe(*previous));
       return;
     }
-    if (previous != nullptr && key(*previous) == key(sorted[i])) throw Error("a chunk of the state came twice").at(describe(sorted[i]));
+    if (previous != nullptr && key(*previous) == key(sorted[i]))
+      throw Error("a chunk of the state came twice").at(describe(sorted[i]));
     if (!follows(previous, sorted[i])) {
       throw Error("a chunk of the state is missing")
           .values("every slice and chunk of every tensor",
-                  fmt::format("{}, then {}", previous == nullptr ? "the beginning" : describe(*previous), describe(sorted[i])));
+                  fmt::format("{}, then {}", previous == nullptr ? "the beginning" : describe(*previous),
+                              describe(sorted[i])));
     }
   }
 }
@@ -115,8 +125,13 @@ std::vector<StateLeaf> state_leaves(std::span<const StateShard> shards, ThreadPo
     const std::int64_t last = (shard.begin + shard.count - 1) / kChunkElements;
     for (std::int64_t chunk = shard.begin / kChunkElements; chunk <= last; ++chunk) {
       for (const StateKind kind : kStateKinds) {
-        leaves.push_back({.name = shard.tensor->name, .slice = shard.slice, .chunk = chunk, .kind = kind, .digest = {},
-                          .slices = shard.tensor->slices, .chunks = shard.tensor->chunks_per_slice()});
+        leaves.push_back({.name = shard.tensor->name,
+                          .slice = shard.slice,
+                          .chunk = chunk,
+                          .kind = kind,
+                          .digest = {},
+                          .slices = shard.tensor->slices,
+                          .chunks = shard.tensor->chunks_per_slice()});
         owners.push_back(&shard);
       }
     }
@@ -139,6 +154,8 @@ Digest state_root(std::vector<StateLeaf> leaves) {
   return builder.root();
 }
 
-Digest state_root(std::span<const StateShard> shards, ThreadPool& pool) { return state_root(state_leaves(shards, pool)); }
+Digest state_root(std::span<const StateShard> shards, ThreadPool& pool) {
+  return state_root(state_leaves(shards, pool));
+}
 
 }  // namespace baekji

@@ -33,12 +33,13 @@ std::string state_leaf_header(const LogicalTensor& tensor, StateKind kind, std::
 /// The elements that chunk `chunk` of any slice of the tensor holds.
 std::int64_t chunk_elements(const LogicalTensor& tensor, std::int64_t chunk);
 
-/// The leaves of these shards, three per chunk, hashed in parallel over chunks; any order of shards. Throws when a shard
-/// is not chunk-aligned, lies outside its slice, or lacks one of its arrays.
+/// The leaves of these shards, three per chunk, hashed in parallel over chunks; any order of shards. Throws when a
+/// shard is not chunk-aligned, lies outside its slice, or lacks one of its arrays.
 std::vector<StateLeaf> state_leaves(std::span<const StateShard> shards, ThreadPool& pool);
 
-/// The tree head over all leaves of a state, in the order (name bytes, slice, chunk, kind). Throws, naming tensor, slice and
-/// chunk, when a leaf is there twice or missing, and when there are none. A tensor of which no leaf came cannot be missed.
+/// The tree head over all leaves of a state, in the order (name bytes, slice, chunk, kind). Throws, naming tensor,
+/// slice and chunk, when a leaf is there twice or missing, and when there are none. A tensor of which no leaf came
+/// cannot be missed.
 Digest state_root(std::vector<StateLeaf> leaves);
 
 /// state_root(state_leaves(shards)), for a process that holds the whole state.

@@ -4,8 +4,9 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <array>
 #include <cmath>
+
+#include "core/arena.h"
 
 namespace baekji {
 
@@ -24,17 +25,6 @@ std::string format_duration(double seconds) {
   if (total < 3600) return fmt::format("{}m {:02}s", total / 60, total % 60);
   if (total < 86400) return fmt::format("{}h {:02}m", total / 3600, total / 60 % 60);
   return fmt::format("{}d {:02}h", total / 86400, total / 3600 % 24);
-}
-
-std::string format_bytes(std::int64_t size_bytes) {
-  constexpr std::array<const char*, 5> kUnits{"B", "KiB", "MiB", "GiB", "TiB"};
-  double value = static_cast<double>(size_bytes);
-  std::size_t unit = 0;
-  while (value >= 1024 && unit + 1 < kUnits.size()) {
-    value /= 1024;
-    unit += 1;
-  }
-  return unit == 0 ? fmt::format("{} B", size_bytes) : fmt::format("{:.1f} {}", value, kUnits[unit]);
 }
 
 std::string format_progress(const ProgressLine& l) {

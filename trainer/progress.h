@@ -25,8 +25,6 @@ struct ProgressLine {
 std::string format_progress(const ProgressLine& line);
 /// "45s", "3m 20s", "5h 02m", "12d 03h".
 std::string format_duration(double seconds);
-/// "812 B", "3.4 MiB", "1.2 GiB".
-std::string format_bytes(std::int64_t size_bytes);
 /// "1,234,567".
 std::string format_count(std::int64_t value);
 

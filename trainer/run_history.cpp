@@ -63,7 +63,7 @@ void RunHistory::resume() {
     newest.checkpoint->load(shards_);
     check_loaded_state(info, shards_, pool_);
     last_root_ = info.state_root;
-    progress_ = {.step = info.step, .updates = info.updates, .position = info.position, .tokens = info.tokens};
+    position_ = {.step = info.step, .updates = info.updates, .position = info.position, .tokens = info.tokens};
     saved_step_ = info.step;
   } else {
     fill_genesis(shards_, static_cast<std::uint64_t>(args_.seed), pool_);
@@ -71,7 +71,7 @@ void RunHistory::resume() {
     require_equal(to_hex(ledger_->genesis().state_root), to_hex(*last_root_), "step 0 does not regenerate", args_.folder.root.string());
   }
   resumed_ = true;
-  nlohmann::json details = {{"step", progress_.step}, {"kernel_set", to_hex(kernel_set_digest(args_.kernel_set))}};
+  nlohmann::json details = {{"step", position_.step}, {"kernel_set", to_hex(kernel_set_digest(args_.kernel_set))}};
   if (torn_bytes > 0) details["torn_bytes"] = torn_bytes;
   if (!newest.problems.empty()) details["problems"] = newest.problems;
   if (!differences.empty()) details["kernel_set_differences"] = differences;
@@ -82,7 +82,7 @@ void RunHistory::resume() {
 void RunHistory::record(StepRecord record, bool with_root) {
   last_root_.reset();
   if (with_root) record.state_root = last_root_ = state_root(shards_, pool_);
-  progress_ = {.step = record.step, .updates = record.updates, .position = record.position, .tokens = record.tokens};
+  position_ = {.step = record.step, .updates = record.updates, .position = record.position, .tokens = record.tokens};
   if (record.step > ledger_->last_step()) {
     ledger_->append(record);
     return;
@@ -105,10 +105,10 @@ Digest RunHistory::root() const { return last_root_ ? *last_root_ : state_root(s
 std::filesystem::path RunHistory::save() {
   const Digest root = this->root();
   last_root_ = root;
-  const CheckpointInfo info{.step = progress_.step,
-                            .updates = progress_.updates,
-                            .position = progress_.position,
-                            .tokens = progress_.tokens,
+  const CheckpointInfo info{.step = position_.step,
+                            .updates = position_.updates,
+                            .position = position_.position,
+                            .tokens = position_.tokens,
                             .tensor_grains = args_.tensor_grains,
                             .contract = contract_,
                             .state_root = root,
@@ -117,7 +117,7 @@ std::filesystem::path RunHistory::save() {
   ledger_->append_event("checkpoint", {{"step", info.step}, {"state_root", to_hex(root)}});
   ledger_->sync();
   const Checkpoint checkpoint = checkpoints_.save(info, shards_);
-  saved_step_ = progress_.step;
+  saved_step_ = position_.step;
   checkpoints_.prune(args_.keep, args_.anchor_every);
   return checkpoint.path();
 }

@@ -32,7 +32,7 @@ struct RunFolder {
 };
 
 /// Where training stands: after `step` steps.
-struct Progress {
+struct RunPosition {
   std::int64_t step = 0;
   std::int64_t updates = 0;
   std::int64_t position = 0;  ///< sequences
@@ -57,7 +57,7 @@ class RunHistory {
   /// another kernel set that was not accepted. `shards` and `pool` outlive the object.
   RunHistory(Args args, std::span<const StateShard> shards, ThreadPool& pool);
 
-  const Progress& progress() const { return progress_; }
+  const RunPosition& position() const { return position_; }
   bool resumed() const { return resumed_; }
   const Ledger& ledger() const { return *ledger_; }
 
@@ -70,7 +70,7 @@ class RunHistory {
   /// nothing that was good is lost. Returns the checkpoint's path.
   std::filesystem::path save();
   /// Whether the newest checkpoint is of the last recorded step.
-  bool saved() const { return saved_step_ == progress_.step; }
+  bool saved() const { return saved_step_ == position_.step; }
 
   Digest root() const;
 
@@ -85,7 +85,7 @@ class RunHistory {
   CheckpointStore checkpoints_;
   std::optional<Ledger> ledger_;
   Digest contract_{};
-  Progress progress_;
+  RunPosition position_;
   std::int64_t saved_step_ = -1;
   bool resumed_ = false;
   std::optional<Digest> last_root_;  // of the state after the last recorded step, when computed

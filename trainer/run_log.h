@@ -27,13 +27,12 @@ class RunLog {
     RunFolder folder;
     std::int64_t resumed_step = 0;    ///< lines of later steps are from before a crash and are dropped
     double ceiling_flops = 0;         ///< measured matmul ceiling of this device and precision, FLOP/s
-    double flops_per_token = 0;
   };
   explicit RunLog(const Args& args);
   ~RunLog();
 
   /// One finished step.
-  void step(std::int64_t step, const Progress& progress, const StepResult& result, double step_s);
+  void step(std::int64_t step, const RunPosition& position, const StepResult& result, double step_s);
   /// Norms by parameter name.
   void norms(std::int64_t step, const std::map<std::string, double>& gradient, const std::map<std::string, double>& weight);
   void validation(std::int64_t step, const std::vector<SourceLoss>& losses);
@@ -42,7 +41,7 @@ class RunLog {
   void warn(const std::string& text);
 
   struct Summary {
-    Progress progress;
+    RunPosition position;
     std::vector<SourceLoss> validation;
     std::map<std::string, double> unigram_entropy;  ///< nats per token, by source
     std::string checkpoint;

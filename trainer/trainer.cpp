@@ -85,14 +85,13 @@ class Run {
                  engine_.shards(), pool_),
         log_({.experiment = e,
               .folder = folder_,
-              .resumed_step = history_.progress().step,
-              .ceiling_flops = measure_matmul_ceiling(pool_, compute_type(e)),
-              .flops_per_token = flops_per_token(e.model, e.model.context)}) {}
+              .resumed_step = history_.position().step,
+              .ceiling_flops = measure_matmul_ceiling(pool_, compute_type(e))}) {}
 
   void go() {
     introduce();
     const StopOnSignal guard;
-    while (history_.progress().step < e_.run.steps && !stop_requested) one_step(history_.progress().step + 1);
+    while (history_.position().step < e_.run.steps && !stop_requested) one_step(history_.position().step + 1);
     finish();
   }
 
@@ -107,7 +106,7 @@ class Run {
     log_.say(fmt::format("model      {:.1f} M parameters, {} layers, hidden {}, vocabulary {}, {}", static_cast<double>(parameter_count(e_.model)) / 1e6,
                          e_.model.layers, e_.model.hidden, e_.model.vocab, e_.numerics.precision));
     log_.say(fmt::format("layout     {}, {} threads", e_.layout.mesh().describe(), pool_.threads()));
-    log_.say(fmt::format("run        {} -> {} steps in {}{}", history_.progress().step, e_.run.steps, folder_.root.string(),
+    log_.say(fmt::format("run        {} -> {} steps in {}{}", history_.position().step, e_.run.steps, folder_.root.string(),
                          history_.resumed() ? " (going on)" : ""));
     log_.say("planned memory\n" + memory_plan(e_, *kernels_));
   }
@@ -115,7 +114,7 @@ class Run {
   void one_step(std::int64_t step) {
     warn_of_repeats(step);
     const auto start = std::chrono::steady_clock::now();
-    const Progress before = history_.progress();
+    const RunPosition before = history_.position();
     const StepResult result = engine_.step(step, before.updates + 1);
     const bool last = step == e_.run.steps || stop_requested;
     const bool checkpoint = last || due(step, e_.run.checkpoint_every);
@@ -131,7 +130,7 @@ class Run {
                      .void_tensor = result.outcome.void_parameter},
                     due(step, e_.run.root_every));
     const double step_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    log_.step(step, history_.progress(), result, step_s);
+    log_.step(step, history_.position(), result, step_s);
     if (due(step, e_.log.detail_every)) log_.norms(step, engine_.optimizer().gradient_norms(), engine_.optimizer().weight_norms());
     count_void(step, result);
     if (!last && due(step, e_.run.evaluate_every)) validate(step);
@@ -173,13 +172,13 @@ class Run {
   }
 
   void finish() {
-    const std::int64_t step = history_.progress().step;
+    const std::int64_t step = history_.position().step;
     if (!history_.saved()) log_.say("saved      " + history_.save().string());
     if (stop_requested) {
       log_.say(fmt::format("stopped at step {} by a signal; start the same command again to go on", step));
       return;
     }
-    RunLog::Summary summary{.progress = history_.progress(), .validation = validate(step)};
+    RunLog::Summary summary{.position = history_.position(), .validation = validate(step)};
     for (std::size_t i = 0; i < loader_.stores().size(); ++i) {
       summary.unigram_entropy[loader_.order().sources()[i].name] = unigram_entropy(loader_.stores()[i]);
     }

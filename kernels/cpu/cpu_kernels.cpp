@@ -39,34 +39,78 @@ std::string instruction_set() {
 
 CpuKernels::CpuKernels(ThreadPool& pool) : pool_(pool) {}
 
-std::string CpuKernels::describe() const { return fmt::format("cpu{}; compiler {}", instruction_set(), __VERSION__); }
+std::string CpuKernels::describe() const {
+  return fmt::format("cpu{}; compiler {}", instruction_set(), __VERSION__);
+}
 
-void CpuKernels::matmul(const MatmulArgs& args) { reference::matmul<float>(args); }
-void CpuKernels::attention_forward(const AttentionForwardArgs& args) { reference::attention_forward<float>(args); }
-void CpuKernels::attention_backward(const AttentionBackwardArgs& args) { reference::attention_backward<float>(args); }
+void CpuKernels::matmul(const MatmulArgs& args) {
+  reference::matmul<float>(args);
+}
+void CpuKernels::attention_forward(const AttentionForwardArgs& args) {
+  reference::attention_forward<float>(args);
+}
+void CpuKernels::attention_backward(const AttentionBackwardArgs& args) {
+  reference::attention_backward<float>(args);
+}
 
-void CpuKernels::rms_norm_forward(const RmsNormForwardArgs& args) { cpu::rms_norm_forward(args, pool_); }
-void CpuKernels::rms_norm_backward(const RmsNormBackwardArgs& args) { cpu::rms_norm_backward(args, pool_, gain_sums_); }
-void CpuKernels::rope_forward(const RopeForwardArgs& args) { cpu::rope_forward(args, pool_); }
-void CpuKernels::rope_backward(const RopeBackwardArgs& args) { cpu::rope_backward(args, pool_, gain_sums_); }
-void CpuKernels::swiglu_forward(const SwigluForwardArgs& args) { cpu::swiglu_forward(args, pool_); }
-void CpuKernels::swiglu_backward(const SwigluBackwardArgs& args) { cpu::swiglu_backward(args, pool_); }
-void CpuKernels::embedding_forward(const EmbeddingForwardArgs& args) { cpu::embedding_forward(args, pool_); }
-void CpuKernels::embedding_backward(const EmbeddingBackwardArgs& args) { cpu::embedding_backward(args, pool_); }
-void CpuKernels::logits_max(const LogitsMaxArgs& args) { cpu::logits_max(args, pool_); }
-void CpuKernels::logits_exp_sum(const LogitsExpSumArgs& args) { cpu::logits_exp_sum(args, pool_); }
-void CpuKernels::logits_gradient(const LogitsGradientArgs& args) { cpu::logits_gradient(args, pool_); }
-void CpuKernels::token_loss(const TokenLossArgs& args) { cpu::token_loss(args); }
-void CpuKernels::tree_add(const TreeAddArgs& args) { cpu::tree_add(args, pool_); }
-void CpuKernels::cast(const CastArgs& args) { cpu::cast(args, pool_); }
-void CpuKernels::fill_zero(const Tensor& tensor) { cpu::fill_zero(tensor, pool_); }
+void CpuKernels::rms_norm_forward(const RmsNormForwardArgs& args) {
+  cpu::rms_norm_forward(args, pool_);
+}
+void CpuKernels::rms_norm_backward(const RmsNormBackwardArgs& args) {
+  cpu::rms_norm_backward(args, pool_, gain_sums_);
+}
+void CpuKernels::rope_forward(const RopeForwardArgs& args) {
+  cpu::rope_forward(args, pool_);
+}
+void CpuKernels::rope_backward(const RopeBackwardArgs& args) {
+  cpu::rope_backward(args, pool_, gain_sums_);
+}
+void CpuKernels::swiglu_forward(const SwigluForwardArgs& args) {
+  cpu::swiglu_forward(args, pool_);
+}
+void CpuKernels::swiglu_backward(const SwigluBackwardArgs& args) {
+  cpu::swiglu_backward(args, pool_);
+}
+void CpuKernels::embedding_forward(const EmbeddingForwardArgs& args) {
+  cpu::embedding_forward(args, pool_);
+}
+void CpuKernels::embedding_backward(const EmbeddingBackwardArgs& args) {
+  cpu::embedding_backward(args, pool_);
+}
+void CpuKernels::logits_max(const LogitsMaxArgs& args) {
+  cpu::logits_max(args, pool_);
+}
+void CpuKernels::logits_exp_sum(const LogitsExpSumArgs& args) {
+  cpu::logits_exp_sum(args, pool_);
+}
+void CpuKernels::logits_gradient(const LogitsGradientArgs& args) {
+  cpu::logits_gradient(args, pool_);
+}
+void CpuKernels::token_loss(const TokenLossArgs& args) {
+  cpu::token_loss(args);
+}
+void CpuKernels::tree_add(const TreeAddArgs& args) {
+  cpu::tree_add(args, pool_);
+}
+void CpuKernels::cast(const CastArgs& args) {
+  cpu::cast(args, pool_);
+}
+void CpuKernels::fill_zero(const Tensor& tensor) {
+  cpu::fill_zero(tensor, pool_);
+}
 
-bool CpuKernels::fixed_point_accumulate(const FixedPointArgs& args) { return cpu::fixed_point_accumulate(args, pool_); }
+bool CpuKernels::fixed_point_accumulate(const FixedPointArgs& args) {
+  return cpu::fixed_point_accumulate(args, pool_);
+}
 void CpuKernels::square_sums(std::span<const SquareSumArgs> args, std::span<SquareSum> results) {
   cpu::square_sums(args, results, pool_);
 }
-void CpuKernels::adamw(std::span<const AdamwArgs> args) { cpu::adamw(args, pool_); }
+void CpuKernels::adamw(std::span<const AdamwArgs> args) {
+  cpu::adamw(args, pool_);
+}
 
-std::unique_ptr<Kernels> make_cpu_kernels(ThreadPool& pool) { return std::make_unique<CpuKernels>(pool); }
+std::unique_ptr<Kernels> make_cpu_kernels(ThreadPool& pool) {
+  return std::make_unique<CpuKernels>(pool);
+}
 
 }  // namespace baekji

@@ -100,6 +100,8 @@ void logits_gradient(const LogitsGradientArgs& args, ThreadPool& pool) {
 }
 
 // One logarithm for each token against thousands of exponentials: the reference's own loop is as good as any.
-void token_loss(const TokenLossArgs& args) { reference::token_loss<float>(args); }
+void token_loss(const TokenLossArgs& args) {
+  reference::token_loss<float>(args);
+}
 
 }  // namespace baekji::cpu

@@ -10,13 +10,13 @@
 namespace baekji::cpu {
 namespace {
 
-constexpr std::int64_t kBlock = 512;     // columns held in the first-level cache at once
+constexpr std::int64_t kBlock = 512;       // columns held in the first-level cache at once
 constexpr std::size_t kMaxTreeDepth = 16;  // 2^15 leaves
 
 using Block = std::array<float, kBlock>;
 
-// The tree over all leaves of one block of columns, as a binary counter: two finished subtrees of one size merge at once.
-// The result is in stack[0].
+// The tree over all leaves of one block of columns, as a binary counter: two finished subtrees of one size merge at
+// once. The result is in stack[0].
 template <class T>
 void tree_block(const TreeAddArgs& args, std::int64_t row, std::int64_t column, std::int64_t size,
                 std::array<Block, kMaxTreeDepth>& stack) {

@@ -1,6 +1,7 @@
 #include "kernels/cpu/feed_forward.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/functions.h"
 #include "kernels/check.h"
@@ -10,7 +11,7 @@ namespace baekji::cpu {
 namespace {
 
 inline float sigmoid(float x) {
-  const float e = exp_f32(x < 0.0F ? x : -x);
+  const float e = exp_f32(-std::fabs(x));
   return (x < 0.0F ? e : 1.0F) / (1.0F + e);
 }
 
@@ -127,9 +128,10 @@ void embedding_forward(const EmbeddingForwardArgs& args, ThreadPool& pool) {
 
 void embedding_backward(const EmbeddingBackwardArgs& args, ThreadPool& pool) {
   check_arguments(args);
-  constexpr std::int64_t kColumns = 64;  // four cache lines of fp32: ranges do not share one
+  // Sixteen ranges of whole cache lines: enough for the threads, long enough for the memory.
+  const std::int64_t columns = round_up(ceil_div(std::max<std::int64_t>(args.dy_NC.dim(1), 1), 16), 64);
   with_storage(args.dy_NC, "embedding_backward", [&]<class Y>(std::type_identity<Y>) {
-    pool.for_ranges(args.dy_NC.dim(1), kColumns,
+    pool.for_ranges(args.dy_NC.dim(1), columns,
                     [&](std::int64_t begin, std::int64_t end) { embedding_backward_columns<Y>(args, begin, end); });
   });
 }

@@ -20,14 +20,16 @@ struct Rounding {
 
   bool usable(double units) const { return std::fabs(units) < limit; }
   double round(double units) const {
-    constexpr double kRound = 6755399441055744.0;                // 1.5 * 2^52
+    constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52
     const double nearest = (units + kRound) - kRound;
     const double whole = std::fabs(units) < 0x1p51 ? nearest : units;  // beyond, 24 bits leave no fraction
     return usable(units) ? whole : 0.0;
   }
 };
 
-Rounding rounding_of(int unit_exponent, double limit) { return {std::ldexp(1.0, -unit_exponent), limit}; }
+Rounding rounding_of(int unit_exponent, double limit) {
+  return {std::ldexp(1.0, -unit_exponent), limit};
+}
 
 // sum [+]= fixed(values); true when all were usable. The addition is unsigned because an invalid step may wrap.
 template <bool Overwrite>
@@ -76,7 +78,9 @@ bool read_gradient(const GradientSource& source, std::int64_t begin, std::int64_
   bool first = true;
   for (const Tensor& contribution : source.contributions) {
     const float* values = contribution.as<float>() + begin;
-    usable = (first ? add_fixed<true>(values, words, size, rounding) : add_fixed<false>(values, words, size, rounding)) && usable;
+    usable =
+        (first ? add_fixed<true>(values, words, size, rounding) : add_fixed<false>(values, words, size, rounding)) &&
+        usable;
     first = false;
   }
   scaled_sum(sum.data(), gradient, size, source.scale);
@@ -109,7 +113,8 @@ struct Step {
   float clip, learning_rate, beta1, beta2, rest1, rest2, unbias1, unbias2, eps, weight_decay;
 };
 
-void adamw_block(const float* gradient, float* master, float* moment1, float* moment2, std::int64_t size, const Step& step) {
+void adamw_block(const float* gradient, float* master, float* moment1, float* moment2, std::int64_t size,
+                 const Step& step) {
   const Step s = step;
   BAEKJI_INDEPENDENT
   for (std::int64_t i = 0; i < size; ++i) {

@@ -1,5 +1,6 @@
 #pragma once
-// Fixed-point gradient sums, square sums and AdamW on the CPU (kernels/reference/optimizer.h): one pass over memory each.
+// Fixed-point gradient sums, square sums and AdamW on the CPU (kernels/reference/optimizer.h): one pass over memory
+// each.
 
 #include <span>
 

@@ -73,8 +73,10 @@ void backward_rows(const RmsNormBackwardArgs& args, std::int64_t begin, std::int
     const X* x = row_of<X>(args.x_NC, n);
     const Y* dy = row_of<Y>(args.dy_NC, n);
     X* dx = row_of<X>(args.dx_NC, n);
-    if (args.accumulate) backward_row<true>(x, gain, rstd[n], dy, dx, dgain, width);
-    else backward_row<false>(x, gain, rstd[n], dy, dx, dgain, width);
+    if (args.accumulate)
+      backward_row<true>(x, gain, rstd[n], dy, dx, dgain, width);
+    else
+      backward_row<false>(x, gain, rstd[n], dy, dx, dgain, width);
   }
 }
 

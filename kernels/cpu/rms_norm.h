@@ -30,7 +30,8 @@ class GainSums {
 /// 1 / sqrt(mean of squares + eps) of one row.
 template <class X>
 float reciprocal_rms(const X* x, std::int64_t width, float eps) {
-  const float sum = lane_fold(width, [](Lanes v) { return v * v; }, x);
+  const float sum = lane_fold(
+      width, [](Lanes v) { return v * v; }, x);
   return 1.0F / std::sqrt(sum / static_cast<float>(width) + eps);
 }
 

@@ -19,8 +19,12 @@
 
 namespace baekji::cpu {
 
-inline float to_float(float value) { return value; }
-inline float to_float(Bfloat16 value) { return static_cast<float>(value); }
+inline float to_float(float value) {
+  return value;
+}
+inline float to_float(Bfloat16 value) {
+  return static_cast<float>(value);
+}
 template <class T>
 T from_float(float value) {
   return T(value);
@@ -30,8 +34,12 @@ T from_float(float value) {
 template <class Body>
 void with_storage(const Tensor& tensor, std::string_view operation, const Body& body) {
   switch (tensor.type()) {
-    case DType::kFloat32: body(std::type_identity<float>()); return;
-    case DType::kBfloat16: body(std::type_identity<Bfloat16>()); return;
+    case DType::kFloat32:
+      body(std::type_identity<float>());
+      return;
+    case DType::kBfloat16:
+      body(std::type_identity<Bfloat16>());
+      return;
     default:
       throw Error("the CPU kernels compute in fp32 and bf16 only")
           .values("fp32 or bf16", tensor.describe())
@@ -74,11 +82,14 @@ Lanes load_tail(const T* from, std::int64_t count) {
   std::memcpy(padded, from, static_cast<std::size_t>(count) * sizeof(T));
   return load_lanes(padded);
 }
-inline void store_lanes(float* to, Lanes lanes) { std::memcpy(to, &lanes, sizeof lanes); }
+inline void store_lanes(float* to, Lanes lanes) {
+  std::memcpy(to, &lanes, sizeof lanes);
+}
 
 /// lane_tree of reduce.h on a vector.
 inline float lane_tree(Lanes v) {
-  const auto h8 = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+  const auto h8 = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
+                  __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
   const auto h4 = __builtin_shufflevector(h8, h8, 0, 1, 2, 3) + __builtin_shufflevector(h8, h8, 4, 5, 6, 7);
   const auto h2 = __builtin_shufflevector(h4, h4, 0, 1) + __builtin_shufflevector(h4, h4, 2, 3);
   return h2[0] + h2[1];

@@ -16,7 +16,8 @@ struct KeyRange {
   std::int64_t first = 0;
   std::int64_t end = 0;
 };
-inline KeyRange visible_keys(const Tensor& first_BT, std::int64_t b, std::int64_t t, std::int64_t queries, std::int64_t keys) {
+inline KeyRange visible_keys(const Tensor& first_BT, std::int64_t b, std::int64_t t, std::int64_t queries,
+                             std::int64_t keys) {
   const std::int64_t end = t + (keys - queries) + 1;
   const std::int64_t first = first_BT.defined() ? first_BT.as<std::int32_t>()[b * first_BT.stride(0) + t] : 0;
   if (first < 0 || first >= end) {
@@ -72,7 +73,8 @@ void attention_forward(const AttentionForwardArgs& args) {
         const detail::KeyRange range = detail::visible_keys(args.first_BT, b, t, q_BTHD.dim(1), keys);
         const std::vector<Scalar> q = read_row<Scalar>(q_BTHD, detail::head_offset(q_BTHD, b, t, h), q_BTHD.dim(3));
         std::vector<Scalar> p;
-        for (std::int64_t j = range.first; j < range.end; ++j) p.push_back(scale * detail::dot(q, k[static_cast<std::size_t>(j)]));
+        for (std::int64_t j = range.first; j < range.end; ++j)
+          p.push_back(scale * detail::dot(q, k[static_cast<std::size_t>(j)]));
         Scalar largest = p.front();
         for (const Scalar s : p) largest = real_of(s) > real_of(largest) ? s : largest;
         Scalar sum(0);
@@ -81,7 +83,8 @@ void attention_forward(const AttentionForwardArgs& args) {
           sum = sum + s;
         }
         std::vector<Scalar> y(q.size());
-        for (std::size_t j = 0; j < p.size(); ++j) detail::add_scaled(y, p[j], v[static_cast<std::size_t>(range.first) + j]);
+        for (std::size_t j = 0; j < p.size(); ++j)
+          detail::add_scaled(y, p[j], v[static_cast<std::size_t>(range.first) + j]);
         for (Scalar& value : y) value = value / sum;
         write_row(args.y_BTHD, detail::head_offset(args.y_BTHD, b, t, h), y);
         args.lse_BHT.as<Scalar>()[b * args.lse_BHT.stride(0) + h * args.lse_BHT.stride(1) + t] = largest + log_of(sum);
@@ -90,8 +93,8 @@ void attention_forward(const AttentionForwardArgs& args) {
   }
 }
 
-/// With p = exp(scale q.k - lse), delta = dy.y and ds = p (dy.v - delta) scale: dq = sum ds k, dk = sum ds q, dv = sum p dy
-/// (Dao et al. 2022, "FlashAttention", appendix B).
+/// With p = exp(scale q.k - lse), delta = dy.y and ds = p (dy.v - delta) scale: dq = sum ds k, dk = sum ds q, dv = sum
+/// p dy (Dao et al. 2022, "FlashAttention", appendix B).
 template <class Scalar>
 void attention_backward(const AttentionBackwardArgs& args) {
   check_arguments(args);

@@ -34,7 +34,8 @@ void tree_add(const TreeAddArgs& args) {
   }
 }
 
-/// Calls body(offsets...) for each run along the last dim of tensors of one shape, row-major; `width` is the run's length.
+/// Calls body(offsets...) for each run along the last dim of tensors of one shape, row-major; `width` is the run's
+/// length.
 template <class Body>
 void for_each_row(const Tensor& a, const Tensor& b, const Body& body) {
   const int outer = a.rank() - 1;

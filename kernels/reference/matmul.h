@@ -19,7 +19,8 @@ std::vector<Scalar> read_matrix(const Tensor& m, bool transpose) {
   for (std::int64_t i = 0; i < m.dim(0); ++i) {
     const std::vector<Scalar> row = read_row<Scalar>(m, i * m.stride(0), m.dim(1));
     for (std::int64_t j = 0; j < m.dim(1); ++j) {
-      result[static_cast<std::size_t>(transpose ? j * columns + i : i * columns + j)] = row[static_cast<std::size_t>(j)];
+      result[static_cast<std::size_t>(transpose ? j * columns + i : i * columns + j)] =
+          row[static_cast<std::size_t>(j)];
     }
   }
   return result;

@@ -1,6 +1,6 @@
 #pragma once
-// Reference fixed-point sums, square sums and AdamW. fp32 only: these are the contract's own arithmetic, not maths to be
-// differentiated.
+// Reference fixed-point sums, square sums and AdamW. fp32 only: these are the contract's own arithmetic, not maths to
+// be differentiated.
 
 #include <cmath>
 #include <vector>
@@ -26,8 +26,10 @@ inline Fixed to_fixed(float value, int unit_exponent, double limit) {
   return {static_cast<std::int64_t>(rounded), true};
 }
 
-/// The fp32 gradient values [begin, begin + count) of a source; `valid` turns false when a contribution may not be used.
-inline std::vector<float> read_gradient(const GradientSource& source, std::int64_t begin, std::int64_t count, bool& valid) {
+/// The fp32 gradient values [begin, begin + count) of a source; `valid` turns false when a contribution may not be
+/// used.
+inline std::vector<float> read_gradient(const GradientSource& source, std::int64_t begin, std::int64_t count,
+                                        bool& valid) {
   std::vector<float> gradient(static_cast<std::size_t>(count));
   for (std::int64_t i = 0; i < count; ++i) {
     std::int64_t sum = 0;

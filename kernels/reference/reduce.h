@@ -1,5 +1,6 @@
 #pragma once
-// The two orders of summation that the row-wise kernels share. Every back end reproduces them bit for bit, at any length.
+// The two orders of summation that the row-wise kernels share. Every back end reproduces them bit for bit, at any
+// length.
 
 #include <array>
 #include <cstddef>
@@ -14,8 +15,8 @@ inline constexpr std::int64_t kLanes = 16;
 /// column; then the block sums are added to the accumulator one after the other, in block order.
 inline constexpr std::int64_t kRowBlock = 64;
 
-/// The lane tree: lane i takes lane i + half, for half = 8, 4, 2, 1 (of 16). A vector register folds its upper half onto
-/// its lower half this way, and a GPU warp its butterfly.
+/// The lane tree: lane i takes lane i + half, for half = 8, 4, 2, 1 (of 16). A vector register folds its upper half
+/// onto its lower half this way, and a GPU warp its butterfly.
 template <class Scalar, std::size_t Count>
 Scalar lane_tree(std::array<Scalar, Count> lanes) {
   static_assert((Count & (Count - 1)) == 0, "a power of two of lanes");

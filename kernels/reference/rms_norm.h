@@ -63,8 +63,8 @@ std::vector<Scalar> rms_norm_row_backward(const std::vector<Scalar>& x, const st
     g[i] = dy[i] * gain[i];
     dgain_terms[i] = dy[i] * xhat[i];
   }
-  const Scalar mean =
-      lane_dot(std::span<const Scalar>(g), std::span<const Scalar>(xhat)) / static_cast<Scalar>(static_cast<double>(x.size()));
+  const Scalar mean = lane_dot(std::span<const Scalar>(g), std::span<const Scalar>(xhat)) /
+                      static_cast<Scalar>(static_cast<double>(x.size()));
   for (std::size_t i = 0; i < x.size(); ++i) g[i] = rstd * (g[i] - xhat[i] * mean);
   return g;
 }

@@ -16,27 +16,49 @@
 
 namespace baekji::reference {
 
-inline float exp_of(float x) { return exp_f32(x); }
-inline double exp_of(double x) { return std::exp(x); }
-inline Complex exp_of(Complex x) { return std::exp(x); }
+inline float exp_of(float x) {
+  return exp_f32(x);
+}
+inline double exp_of(double x) {
+  return std::exp(x);
+}
+inline Complex exp_of(Complex x) {
+  return std::exp(x);
+}
 
-/// log of a sum of exponentials. log_f64 serves finite positive numbers only; the others give what IEEE would, so that a
-/// NaN among the logits stays visible in the loss.
+/// log of a sum of exponentials. log_f64 serves finite positive numbers only; the others give what IEEE would, so that
+/// a NaN among the logits stays visible in the loss.
 inline float log_of(float x) {
   if (x > 0.0F && x <= std::numeric_limits<float>::max()) return static_cast<float>(log_f64(static_cast<double>(x)));
   if (x == 0.0F) return -std::numeric_limits<float>::infinity();
   return x > 0.0F ? x : std::numeric_limits<float>::quiet_NaN();
 }
-inline double log_of(double x) { return std::log(x); }
-inline Complex log_of(Complex x) { return std::log(x); }
+inline double log_of(double x) {
+  return std::log(x);
+}
+inline Complex log_of(Complex x) {
+  return std::log(x);
+}
 
-inline float sqrt_of(float x) { return std::sqrt(x); }
-inline double sqrt_of(double x) { return std::sqrt(x); }
-inline Complex sqrt_of(Complex x) { return std::sqrt(x); }
+inline float sqrt_of(float x) {
+  return std::sqrt(x);
+}
+inline double sqrt_of(double x) {
+  return std::sqrt(x);
+}
+inline Complex sqrt_of(Complex x) {
+  return std::sqrt(x);
+}
 
-inline float real_of(float x) { return x; }
-inline double real_of(double x) { return x; }
-inline double real_of(Complex x) { return x.real(); }
+inline float real_of(float x) {
+  return x;
+}
+inline double real_of(double x) {
+  return x;
+}
+inline double real_of(Complex x) {
+  return x.real();
+}
 
 /// 1 / (1 + e^-x), through e^-|x| so that nothing overflows.
 template <class Scalar>

@@ -24,7 +24,12 @@ class CrossEntropy : public ::testing::TestWithParam<bool> {
     const auto vector = [&] { return memory_.filled(memory_.vector(kF, n), "none", 0, -5); };
     const Result r{vector(), vector(), vector(), vector()};
     kernels_->logits_max({.logits_NV = logits, .max_N = r.max, .columns = columns});
-    kernels_->logits_exp_sum({.logits_NV = logits, .max_N = r.max, .sum_N = r.sum, .target_N = target, .target_logit_N = r.target_logit, .columns = columns});
+    kernels_->logits_exp_sum({.logits_NV = logits,
+                              .max_N = r.max,
+                              .sum_N = r.sum,
+                              .target_N = target,
+                              .target_logit_N = r.target_logit,
+                              .columns = columns});
     kernels_->token_loss({.sum_N = r.sum, .target_logit_N = r.target_logit, .loss_N = r.loss});
     return r;
   }
@@ -48,7 +53,8 @@ TEST_P(CrossEntropy, PaddingNeverCountsAndGetsNoGradient) {
   const Tensor target = memory_.integers({0, 12, 5});
   const Result r = run(logits, target, 13);
   const Tensor gradient = memory_.filled(memory_.matrix(kF, 3, 20), "junk");
-  kernels_->logits_gradient({.exp_NV = logits, .sum_N = r.sum, .target_N = target, .dlogits_NV = gradient, .columns = 13});
+  kernels_->logits_gradient(
+      {.exp_NV = logits, .sum_N = r.sum, .target_N = target, .dlogits_NV = gradient, .columns = 13});
   for (std::int64_t n = 0; n < 3; ++n) {
     EXPECT_TRUE(std::isfinite(r.loss.as<float>()[n]));
     double sum = 0;
@@ -76,7 +82,8 @@ TEST_P(CrossEntropy, NanAndOverflowStayVisibleInTheLoss) {
 }
 
 TEST_P(CrossEntropy, CombineTakesTheLargerOfSlices) {
-  const Tensor first = memory_.filled(memory_.matrix(kF, 1, 3), "none", 0, 2), second = memory_.filled(memory_.matrix(kF, 1, 3), "none", 0, -1);
+  const Tensor first = memory_.filled(memory_.matrix(kF, 1, 3), "none", 0, 2),
+               second = memory_.filled(memory_.matrix(kF, 1, 3), "none", 0, -1);
   const Tensor max = memory_.vector(kF, 1);
   kernels_->logits_max({.logits_NV = first, .max_N = max, .columns = 3});
   kernels_->logits_max({.logits_NV = second, .max_N = max, .combine = true, .columns = 3});
@@ -97,7 +104,8 @@ TEST_P(CrossEntropy, WrongShapesAreNamed) {
   EXPECT_THROW(kernels_->logits_max({.logits_NV = logits, .max_N = max.rows(0, 2), .columns = 9}), Error);
 }
 
-INSTANTIATE_TEST_SUITE_P(BackEnds, CrossEntropy, ::testing::Bool(), [](const auto& back_end) { return back_end.param ? "Cpu" : "Reference"; });
+INSTANTIATE_TEST_SUITE_P(BackEnds, CrossEntropy, ::testing::Bool(),
+                         [](const auto& back_end) { return back_end.param ? "Cpu" : "Reference"; });
 
 }  // namespace
 }  // namespace baekji

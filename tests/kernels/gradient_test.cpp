@@ -47,12 +47,14 @@ void expect_derivative(const std::string& what, const Tensor& gradient, const Te
     forward();
     slot = before;
     double derivative = 0;
-    for (std::size_t o = 0; o < at_output.size(); ++o) derivative += weights[o] * output.as<Complex>()[at_output[o]].imag() / kStep;
+    for (std::size_t o = 0; o < at_output.size(); ++o)
+      derivative += weights[o] * output.as<Complex>()[at_output[o]].imag() / kStep;
     worst = std::max(worst, std::fabs(derivative - got[i]));
   }
   EXPECT_GT(largest(got), 0) << what;
   EXPECT_LE(worst, kBound * largest(got)) << what;
-  std::printf("  %-28s %4zu elements, error %.1e of the largest gradient\n", what.c_str(), got.size(), worst / largest(got));
+  std::printf("  %-28s %4zu elements, error %.1e of the largest gradient\n", what.c_str(), got.size(),
+              worst / largest(got));
 }
 
 class Gradient : public ::testing::Test {
@@ -66,7 +68,9 @@ class Gradient : public ::testing::Test {
   Tensor matrix(DType type, std::int64_t n, std::int64_t c, const std::string& name, double spread = 2) {
     return memory_.filled(memory_.matrix(type, n, c, 3), name, spread);
   }
-  Tensor vector(DType type, std::int64_t n, const std::string& name) { return memory_.filled(memory_.vector(type, n), name); }
+  Tensor vector(DType type, std::int64_t n, const std::string& name) {
+    return memory_.filled(memory_.vector(type, n), name);
+  }
 };
 
 TEST_F(Gradient, Matmul) {
@@ -78,8 +82,10 @@ TEST_F(Gradient, Matmul) {
       const Tensor dc = matrix(kD, m, n, "dc");
       const Tensor da = memory_.filled(memory_.matrix(kD, ta ? k : m, ta ? m : k), "old", 0, 0);
       // da = dc op(b)^T (or its transpose), by the same operation.
-      if (ta) real_->matmul({.a = b(kD), .b = dc, .c = da, .transpose_a = tb, .transpose_b = true});
-      else real_->matmul({.a = dc, .b = b(kD), .c = da, .transpose_b = !tb});
+      if (ta)
+        real_->matmul({.a = b(kD), .b = dc, .c = da, .transpose_a = tb, .transpose_b = true});
+      else
+        real_->matmul({.a = dc, .b = b(kD), .c = da, .transpose_b = !tb});
       const Tensor ca = a(kC), cb = b(kC), cc = matrix(kC, m, n, "c");
       expect_derivative(fmt::format("matmul{}{}", ta ? " ta" : "", tb ? " tb" : ""), da, ca, cc, dc,
                         [&] { complex_->matmul({.a = ca, .b = cb, .c = cc, .transpose_a = ta, .transpose_b = tb}); });
@@ -92,11 +98,13 @@ TEST_F(Gradient, RmsNorm) {
   const auto forward = [&](Kernels& kernels, const Tensor& x, const Tensor& gain, const Tensor& y, const Tensor& rstd) {
     kernels.rms_norm_forward({.x_NC = x, .gain_C = gain, .y_NC = y, .rstd_N = rstd, .eps = 0.01});
   };
-  const Tensor x = matrix(kD, n, c, "x"), gain = vector(kD, c, "gain"), dy = matrix(kD, n, c, "dy"), rstd = vector(kD, n, "rstd");
+  const Tensor x = matrix(kD, n, c, "x"), gain = vector(kD, c, "gain"), dy = matrix(kD, n, c, "dy"),
+               rstd = vector(kD, n, "rstd");
   forward(*real_, x, gain, matrix(kD, n, c, "y"), rstd);
   const Tensor dx = matrix(kD, n, c, "none", 0), dgain = memory_.filled(memory_.vector(kD, c), "none", 0);
   real_->rms_norm_backward({.x_NC = x, .gain_C = gain, .rstd_N = rstd, .dy_NC = dy, .dx_NC = dx, .dgain_C = dgain});
-  const Tensor cx = matrix(kC, n, c, "x"), cgain = vector(kC, c, "gain"), cy = matrix(kC, n, c, "y"), crstd = vector(kC, n, "rstd");
+  const Tensor cx = matrix(kC, n, c, "x"), cgain = vector(kC, c, "gain"), cy = matrix(kC, n, c, "y"),
+               crstd = vector(kC, n, "rstd");
   const auto again = [&] { forward(*complex_, cx, cgain, cy, crstd); };
   expect_derivative("rms_norm dx", dx, cx, cy, dy, again);
   expect_derivative("rms_norm dgain", dgain, cgain, cy, dy, again);
@@ -106,18 +114,34 @@ TEST_F(Gradient, Rope) {
   const std::int64_t n = 3, h = 2, d = 10;
   const Tensor position = memory_.integers({4, 0, 2});
   for (const bool normalise : {false, true}) {
-    const auto tensors = [&](DType t, const std::string& name) { return memory_.filled(memory_.heads(t, n, h, d, 5), name); };
-    const auto forward = [&](Kernels& kernels, DType t, const Tensor& x, const Tensor& y, const Tensor& gain, const Tensor& rstd) {
-      kernels.rope_forward({.x_NHD = x, .y_NHD = y, .position_N = position, .cos_PE = matrix(t, 5, d / 2, "cos"),
-                            .sin_PE = matrix(t, 5, d / 2, "sin"), .gain_D = gain, .rstd_NH = rstd, .eps = 0.01});
+    const auto tensors = [&](DType t, const std::string& name) {
+      return memory_.filled(memory_.heads(t, n, h, d, 5), name);
+    };
+    const auto forward = [&](Kernels& kernels, DType t, const Tensor& x, const Tensor& y, const Tensor& gain,
+                             const Tensor& rstd) {
+      kernels.rope_forward({.x_NHD = x,
+                            .y_NHD = y,
+                            .position_N = position,
+                            .cos_PE = matrix(t, 5, d / 2, "cos"),
+                            .sin_PE = matrix(t, 5, d / 2, "sin"),
+                            .gain_D = gain,
+                            .rstd_NH = rstd,
+                            .eps = 0.01});
     };
     const Tensor gain = normalise ? vector(kD, d, "gain") : Tensor();
     const Tensor cgain = normalise ? vector(kC, d, "gain") : Tensor();
     const Tensor x = tensors(kD, "x"), dy = tensors(kD, "dy"), dx = tensors(kD, "dx"), rstd = matrix(kD, n, h, "rstd");
     forward(*real_, kD, x, tensors(kD, "y"), gain, rstd);
     const Tensor dgain = memory_.filled(memory_.vector(kD, d), "none", 0);
-    real_->rope_backward({.dy_NHD = dy, .dx_NHD = dx, .position_N = position, .cos_PE = matrix(kD, 5, d / 2, "cos"),
-                          .sin_PE = matrix(kD, 5, d / 2, "sin"), .x_NHD = x, .gain_D = gain, .rstd_NH = rstd, .dgain_D = dgain});
+    real_->rope_backward({.dy_NHD = dy,
+                          .dx_NHD = dx,
+                          .position_N = position,
+                          .cos_PE = matrix(kD, 5, d / 2, "cos"),
+                          .sin_PE = matrix(kD, 5, d / 2, "sin"),
+                          .x_NHD = x,
+                          .gain_D = gain,
+                          .rstd_NH = rstd,
+                          .dgain_D = dgain});
     const Tensor cx = tensors(kC, "x"), cy = tensors(kC, "y"), crstd = matrix(kC, n, h, "rstd");
     const auto again = [&] { forward(*complex_, kC, cx, cy, cgain, crstd); };
     expect_derivative(normalise ? "rope + qk-norm dx" : "rope dx", dx, cx, cy, dy, again);
@@ -129,18 +153,38 @@ TEST_F(Gradient, Attention) {
   const std::int64_t b = 2, tq = 4, tk = 6, h = 4, k = 2, d = 3;
   const Tensor first = Tensor(memory_.integers({0, 0, 3, 3, 1, 2, 2, 5}).data(), DType::kInt32, {b, tq});
   for (const bool masked : {false, true}) {
-    const auto queries = [&](DType t, const std::string& name) { return memory_.filled(memory_.sequences(t, b, tq, h, d, 1), name); };
-    const auto keys = [&](DType t, const std::string& name) { return memory_.filled(memory_.sequences(t, b, tk, k, d, 2), name); };
-    const auto lse = [&](DType t) { return Tensor(memory_.vector(t, b * h * tq).data(), t, {b, h, tq}); };
-    const auto forward = [&](Kernels& kernels, const Tensor& q, const Tensor& key, const Tensor& v, const Tensor& y, const Tensor& l) {
-      kernels.attention_forward({.q_BTHD = q, .k_BTKD = key, .v_BTKD = v, .y_BTHD = y, .lse_BHT = l,
-                                 .first_BT = masked ? first : Tensor(), .scale = 0.7});
+    const auto queries = [&](DType t, const std::string& name) {
+      return memory_.filled(memory_.sequences(t, b, tq, h, d, 1), name);
     };
-    const Tensor q = queries(kD, "q"), key = keys(kD, "k"), v = keys(kD, "v"), y = queries(kD, "y"), dy = queries(kD, "dy"), l = lse(kD);
+    const auto keys = [&](DType t, const std::string& name) {
+      return memory_.filled(memory_.sequences(t, b, tk, k, d, 2), name);
+    };
+    const auto lse = [&](DType t) { return Tensor(memory_.vector(t, b * h * tq).data(), t, {b, h, tq}); };
+    const auto forward = [&](Kernels& kernels, const Tensor& q, const Tensor& key, const Tensor& v, const Tensor& y,
+                             const Tensor& l) {
+      kernels.attention_forward({.q_BTHD = q,
+                                 .k_BTKD = key,
+                                 .v_BTKD = v,
+                                 .y_BTHD = y,
+                                 .lse_BHT = l,
+                                 .first_BT = masked ? first : Tensor(),
+                                 .scale = 0.7});
+    };
+    const Tensor q = queries(kD, "q"), key = keys(kD, "k"), v = keys(kD, "v"), y = queries(kD, "y"),
+                 dy = queries(kD, "dy"), l = lse(kD);
     forward(*real_, q, key, v, y, l);
     const Tensor dq = queries(kD, "dq"), dk = keys(kD, "dk"), dv = keys(kD, "dv");
-    real_->attention_backward({.q_BTHD = q, .k_BTKD = key, .v_BTKD = v, .y_BTHD = y, .lse_BHT = l,
-                               .first_BT = masked ? first : Tensor(), .dy_BTHD = dy, .dq_BTHD = dq, .dk_BTKD = dk, .dv_BTKD = dv, .scale = 0.7});
+    real_->attention_backward({.q_BTHD = q,
+                               .k_BTKD = key,
+                               .v_BTKD = v,
+                               .y_BTHD = y,
+                               .lse_BHT = l,
+                               .first_BT = masked ? first : Tensor(),
+                               .dy_BTHD = dy,
+                               .dq_BTHD = dq,
+                               .dk_BTKD = dk,
+                               .dv_BTKD = dv,
+                               .scale = 0.7});
     const Tensor cq = queries(kC, "q"), ck = keys(kC, "k"), cv = keys(kC, "v"), cy = queries(kC, "y"), cl = lse(kC);
     const auto again = [&] { forward(*complex_, cq, ck, cv, cy, cl); };
     const std::string kind = masked ? "masked attention " : "attention ";
@@ -188,11 +232,17 @@ TEST_F(Gradient, CrossEntropy) {
     for (std::size_t s = 0; s < 2; ++s) {
       pass.logits.push_back(memory_.matrix(t, n, width));
       kernels.cast({.in = inputs[s], .out = pass.logits[s]});
-      kernels.logits_max({.logits_NV = pass.logits[s], .max_N = max, .combine = s > 0, .columns = columns[s], .logit_scale = 0.8});
+      kernels.logits_max(
+          {.logits_NV = pass.logits[s], .max_N = max, .combine = s > 0, .columns = columns[s], .logit_scale = 0.8});
     }
     for (std::size_t s = 0; s < 2; ++s) {
-      kernels.logits_exp_sum({.logits_NV = pass.logits[s], .max_N = max, .sum_N = part, .target_N = target,
-                              .target_logit_N = target_logit, .columns = columns[s], .first_row = static_cast<std::int64_t>(s) * width});
+      kernels.logits_exp_sum({.logits_NV = pass.logits[s],
+                              .max_N = max,
+                              .sum_N = part,
+                              .target_N = target,
+                              .target_logit_N = target_logit,
+                              .columns = columns[s],
+                              .first_row = static_cast<std::int64_t>(s) * width});
       const Tensor leaves[2] = {pass.sum.view({n, 1}), part.view({n, 1})};
       kernels.tree_add({.leaves_NC = leaves, .out_NC = pass.sum.view({n, 1})});
     }
@@ -204,8 +254,13 @@ TEST_F(Gradient, CrossEntropy) {
   const Tensor loss = memory_.vector(kC, n), ones = memory_.filled(memory_.vector(kD, n), "none", 0, 1);
   for (std::size_t s = 0; s < 2; ++s) {
     const Tensor gradient = memory_.matrix(kD, n, width);
-    real_->logits_gradient({.exp_NV = pass.logits[s], .sum_N = pass.sum, .target_N = target, .dlogits_NV = gradient,
-                            .columns = columns[s], .first_row = static_cast<std::int64_t>(s) * width, .logit_scale = 0.8});
+    real_->logits_gradient({.exp_NV = pass.logits[s],
+                            .sum_N = pass.sum,
+                            .target_N = target,
+                            .dlogits_NV = gradient,
+                            .columns = columns[s],
+                            .first_row = static_cast<std::int64_t>(s) * width,
+                            .logit_scale = 0.8});
     expect_derivative(fmt::format("cross-entropy slice {}", s), gradient, inputs[s], loss, ones,
                       [&] { complex_->cast({.in = run(*complex_, kC, inputs).loss, .out = loss}); });
   }

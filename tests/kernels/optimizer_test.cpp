@@ -28,19 +28,23 @@ class Optimizer : public ::testing::TestWithParam<bool> {
 };
 
 TEST_P(Optimizer, FixedPointRoundsToNearestEven) {
-  const std::vector<float> values{0.5F, 1.5F, 2.5F, -0.5F, -1.5F, 0.75F, -0.25F, -0.0F, 3.0F, 8388609.0F, 0x1p50F, -0x1p61F, 0x1.fffffep61F, 1e-30F};
-  const std::vector<std::int64_t> counts{0, 2, 2, 0, -2, 1, 0, 0, 3, 8388609, std::int64_t{1} << 50, -(std::int64_t{1} << 61), 0x3FFFFFC000000000, 0};
+  const std::vector<float> values{0.5F,  1.5F, 2.5F,       -0.5F,   -1.5F,    0.75F,          -0.25F,
+                                  -0.0F, 3.0F, 8388609.0F, 0x1p50F, -0x1p61F, 0x1.fffffep61F, 1e-30F};
+  const std::vector<std::int64_t> counts{
+      0, 2, 2, 0, -2, 1, 0, 0, 3, 8388609, std::int64_t{1} << 50, -(std::int64_t{1} << 61), 0x3FFFFFC000000000, 0};
   const Tensor gradient = floats(values);
   const Tensor partial = memory_.filled(memory_.vector(kI, gradient.size()), "none", 0, 10);
   EXPECT_TRUE(kernels_->fixed_point_accumulate({.gradient = gradient, .partial = partial, .unit_exponent = 0}));
   for (std::size_t i = 0; i < counts.size(); ++i) EXPECT_EQ(partial.as<std::int64_t>()[i], 10 + counts[i]) << values[i];
-  EXPECT_TRUE(kernels_->fixed_point_accumulate({.gradient = gradient, .partial = partial, .unit_exponent = 0, .overwrite = true}));
+  EXPECT_TRUE(kernels_->fixed_point_accumulate(
+      {.gradient = gradient, .partial = partial, .unit_exponent = 0, .overwrite = true}));
   for (std::size_t i = 0; i < counts.size(); ++i) EXPECT_EQ(partial.as<std::int64_t>()[i], counts[i]) << values[i];
 }
 
 TEST_P(Optimizer, FixedPointCountsUnits) {
   const Tensor gradient = floats({1.0F, -0x1p-40F, 0x1.8p-41F, 0x1p-60F}), partial = memory_.vector(kI, 4);
-  EXPECT_TRUE(kernels_->fixed_point_accumulate({.gradient = gradient, .partial = partial, .unit_exponent = -40, .overwrite = true}));
+  EXPECT_TRUE(kernels_->fixed_point_accumulate(
+      {.gradient = gradient, .partial = partial, .unit_exponent = -40, .overwrite = true}));
   const std::int64_t counts[] = {std::int64_t{1} << 40, -1, 1, 0};
   for (int i = 0; i < 4; ++i) EXPECT_EQ(partial.as<std::int64_t>()[i], counts[i]);
 }
@@ -53,11 +57,14 @@ TEST_P(Optimizer, UnusableValuesAreDetectedWhereverTheyStand) {
       const Tensor gradient = memory_.filled(memory_.vector(kF, kSize), "gradient");
       gradient.as<float>()[at] = bad;
       const double limit = 0x1p60;  // 2^20 at a unit of 2^-40
-      EXPECT_FALSE(kernels_->fixed_point_accumulate({.gradient = gradient, .partial = partial, .limit = limit, .overwrite = true})) << bad << " at " << at;
+      EXPECT_FALSE(kernels_->fixed_point_accumulate(
+          {.gradient = gradient, .partial = partial, .limit = limit, .overwrite = true}))
+          << bad << " at " << at;
       const Tensor other = memory_.filled(memory_.vector(kF, kSize), "other");
       const Tensor single[] = {gradient}, twice[] = {other, gradient};
-      const std::array<SquareSumArgs, 2> args{SquareSumArgs{.gradient = {.contributions = single, .limit = limit}, .count = kSize},
-                                              SquareSumArgs{.gradient = {.contributions = twice, .limit = limit}, .count = kSize}};
+      const std::array<SquareSumArgs, 2> args{
+          SquareSumArgs{.gradient = {.contributions = single, .limit = limit}, .count = kSize},
+          SquareSumArgs{.gradient = {.contributions = twice, .limit = limit}, .count = kSize}};
       std::array<SquareSum, 2> sums;
       kernels_->square_sums(args, sums);
       EXPECT_FALSE(sums[0].valid) << bad << " at " << at;
@@ -66,8 +73,10 @@ TEST_P(Optimizer, UnusableValuesAreDetectedWhereverTheyStand) {
   }
   const Tensor fine = memory_.filled(memory_.vector(kF, kSize), "gradient");
   fine.as<float>()[5] = 0x1.fffffep19F;
-  EXPECT_TRUE(kernels_->fixed_point_accumulate({.gradient = fine, .partial = partial, .limit = 0x1p60, .overwrite = true}));
-  std::printf("  24 placements of NaN, infinities and overflow are all seen; the largest float below the limit passes\n");
+  EXPECT_TRUE(
+      kernels_->fixed_point_accumulate({.gradient = fine, .partial = partial, .limit = 0x1p60, .overwrite = true}));
+  std::printf(
+      "  24 placements of NaN, infinities and overflow are all seen; the largest float below the limit passes\n");
 }
 
 TEST_P(Optimizer, SquareSumFoldsEightLanes) {
@@ -76,11 +85,13 @@ TEST_P(Optimizer, SquareSumFoldsEightLanes) {
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i) + 0.25F;
   values[8] = 0x1p30F;
   double lanes[8] = {};
-  for (std::size_t i = 0; i < values.size(); ++i) lanes[i % 8] += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+  for (std::size_t i = 0; i < values.size(); ++i)
+    lanes[i % 8] += static_cast<double>(values[i]) * static_cast<double>(values[i]);
   const double want = ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
   const Tensor gradient = floats(values);
   const Tensor contributions[] = {gradient};
-  const std::array<SquareSumArgs, 1> args{SquareSumArgs{.gradient = {.contributions = contributions, .unit_exponent = -20, .scale = 0x1p-20}, .count = 17}};
+  const std::array<SquareSumArgs, 1> args{
+      SquareSumArgs{.gradient = {.contributions = contributions, .unit_exponent = -20, .scale = 0x1p-20}, .count = 17}};
   std::array<SquareSum, 1> sums;
   kernels_->square_sums(args, sums);
   EXPECT_TRUE(sums[0].valid);
@@ -90,7 +101,8 @@ TEST_P(Optimizer, SquareSumFoldsEightLanes) {
 // R = 1 keeps the sum in fp32 contributions, R > 1 in integers: one gradient, whichever way it comes.
 TEST_P(Optimizer, ContributionsAndIntegersGiveTheSameStep) {
   constexpr std::int64_t kSize = 3001;
-  const Tensor a = memory_.filled(memory_.vector(kF, kSize), "a", 1e-3), b = memory_.filled(memory_.vector(kF, kSize), "b", 100);
+  const Tensor a = memory_.filled(memory_.vector(kF, kSize), "a", 1e-3),
+               b = memory_.filled(memory_.vector(kF, kSize), "b", 100);
   for (const bool two : {false, true}) {
     const Tensor partial = memory_.vector(kI, kSize);
     kernels_->fixed_point_accumulate({.gradient = a, .partial = partial, .unit_exponent = -38, .overwrite = true});
@@ -103,8 +115,15 @@ TEST_P(Optimizer, ContributionsAndIntegersGiveTheSameStep) {
     std::vector<Tensor> masters;
     for (const GradientSource& source : {integers, floats_source}) {
       const Tensor master = memory_.filled(memory_.vector(kF, kSize), "master");
-      const Tensor m = memory_.filled(memory_.vector(kF, kSize), "m"), v = memory_.filled(memory_.vector(kF, kSize), "v", 1, 1);
-      const std::array<AdamwArgs, 1> args{AdamwArgs{.gradient = source, .master = master, .moment1 = m, .moment2 = v, .begin = 7, .count = kSize - 9, .learning_rate = 0.01F}};
+      const Tensor m = memory_.filled(memory_.vector(kF, kSize), "m"),
+                   v = memory_.filled(memory_.vector(kF, kSize), "v", 1, 1);
+      const std::array<AdamwArgs, 1> args{AdamwArgs{.gradient = source,
+                                                    .master = master,
+                                                    .moment1 = m,
+                                                    .moment2 = v,
+                                                    .begin = 7,
+                                                    .count = kSize - 9,
+                                                    .learning_rate = 0.01F}};
       kernels_->adamw(args);
       masters.push_back(master);
     }
@@ -113,13 +132,22 @@ TEST_P(Optimizer, ContributionsAndIntegersGiveTheSameStep) {
 }
 
 TEST_P(Optimizer, AdamwStepByHand) {
-  const Tensor gradient = floats({0.5F, -2.0F}), master = floats({1.0F, -1.0F}), m = floats({0.0F, 0.0F}), v = floats({0.0F, 0.0F});
+  const Tensor gradient = floats({0.5F, -2.0F}), master = floats({1.0F, -1.0F}), m = floats({0.0F, 0.0F}),
+               v = floats({0.0F, 0.0F});
   const Tensor weight = memory_.vector(DType::kBfloat16, 2);
   const Tensor contributions[] = {gradient};
   const std::array<AdamwArgs, 1> args{AdamwArgs{.gradient = {.contributions = contributions, .scale = 0x1p-40},
-                                                .master = master, .moment1 = m, .moment2 = v, .weight = weight, .count = 2, .clip = 0.5F,
-                                                .learning_rate = 0.1F, .eps = 1e-8F, .weight_decay = 0.1F,
-                                                .correction1 = 1 - 0.9F, .correction2 = 1 - 0.95F}};
+                                                .master = master,
+                                                .moment1 = m,
+                                                .moment2 = v,
+                                                .weight = weight,
+                                                .count = 2,
+                                                .clip = 0.5F,
+                                                .learning_rate = 0.1F,
+                                                .eps = 1e-8F,
+                                                .weight_decay = 0.1F,
+                                                .correction1 = 1 - 0.9F,
+                                                .correction2 = 1 - 0.95F}};
   kernels_->adamw(args);
   // The first step of Adam moves by lr * sign(g), and decay takes lr * weight_decay of the weight.
   EXPECT_NEAR(master.as<float>()[0], 1.0F - 0.1F - 0.01F, 1e-6F);
@@ -141,10 +169,10 @@ TEST_P(Optimizer, GrainTreeAgainstLiteralTrees) {
     return out.as<float>()[0];
   };
   EXPECT_EQ(tree(1), 1.0F);
-  EXPECT_EQ(tree(2), 1.0F);                         // 1 + e rounds to even
-  EXPECT_EQ(tree(4), 1.0F + 0x1p-23F);              // (1 + e) + (e + e)
-  const float left = 1.0F + 0x1p-23F;               // as above
-  const float right = (-1.0F + e) + (e + 3.0F);     // e + 3 rounds to 3
+  EXPECT_EQ(tree(2), 1.0F);                      // 1 + e rounds to even
+  EXPECT_EQ(tree(4), 1.0F + 0x1p-23F);           // (1 + e) + (e + e)
+  const float left = 1.0F + 0x1p-23F;            // as above
+  const float right = (-1.0F + e) + (e + 3.0F);  // e + 3 rounds to 3
   EXPECT_EQ(tree(8), left + right);
   EXPECT_NE(tree(4), ((leaves[0] + leaves[1]) + leaves[2]) + leaves[3]) << "a left fold would give 1";
   EXPECT_THROW(tree(3), Error);
@@ -158,35 +186,56 @@ TEST_P(Optimizer, RoundsToBfloat16OnceAtTheRoot) {
   EXPECT_EQ(static_cast<float>(out.as<Bfloat16>()[0]), 1.0F + 0x1p-7F) << "1 + 2^-8 alone would round to even, 1";
 }
 
-INSTANTIATE_TEST_SUITE_P(BackEnds, Optimizer, ::testing::Bool(), [](const auto& back_end) { return back_end.param ? "Cpu" : "Reference"; });
+INSTANTIATE_TEST_SUITE_P(BackEnds, Optimizer, ::testing::Bool(),
+                         [](const auto& back_end) { return back_end.param ? "Cpu" : "Reference"; });
 
 TEST(OptimizerBits, CpuEqualsReference) {
   for (const std::int64_t size : {1, 15, 17, 63, 1023, 1025, 70001}) {
     for (const int kind : {0, 1, 2, 3}) {  // integers, or so many contributions
-      expect_reference_bits(fmt::format("optimizer of {} elements, source {}", size, kind), [&](Kernels& kernels, TestTensors& m) -> std::vector<Tensor> {
-        std::vector<Tensor> contributions;
-        for (int c = 0; c < std::max(kind, 1); ++c) contributions.push_back(m.filled(m.vector(kF, size), fmt::format("c{}", c), c == 0 ? 4 : 1e-6));
-        const Tensor partial = m.vector(kI, size);
-        const double limit = 0x1.8p41;  // at a unit of 2^-40, values above 3 are unusable and count 0
-        const bool usable = kernels.fixed_point_accumulate({.gradient = contributions[0], .partial = partial, .limit = limit, .overwrite = true});
-        const GradientSource source{.partial = kind == 0 ? partial : Tensor(), .contributions = contributions, .limit = limit, .scale = 0x1p-40 / 7};
-        const Tensor master = m.filled(m.vector(kF, size), "master"), m1 = m.filled(m.vector(kF, size), "m1"), m2 = m.filled(m.vector(kF, size), "m2", 1, 1);
-        const Tensor weight = m.vector(DType::kBfloat16, size);
-        const std::int64_t half = size / 2;
-        std::vector<AdamwArgs> adamw(2, {.gradient = source, .master = master, .moment1 = m1, .moment2 = m2, .weight = weight, .clip = 0.7F, .learning_rate = 0.02F, .weight_decay = 0.1F, .correction1 = 0.3F, .correction2 = 0.2F});
-        adamw[0].count = half;
-        adamw[1].begin = half;
-        adamw[1].count = size - half;
-        std::vector<SquareSumArgs> squares{{.gradient = source, .count = half}, {.gradient = source, .begin = half, .count = size - half}};
-        std::vector<SquareSum> sums(2);
-        kernels.square_sums(squares, sums);
-        kernels.adamw(adamw);
-        const Tensor verdicts = m.vector(DType::kFloat64, 5), counts = m.vector(DType::kFloat64, size);
-        const double values[] = {sums[0].sum, sums[1].sum, sums[0].valid ? 1.0 : 0.0, sums[1].valid ? 1.0 : 0.0, usable ? 1.0 : 0.0};
-        std::copy(std::begin(values), std::end(values), verdicts.as<double>());
-        for (std::int64_t i = 0; i < size; ++i) counts.as<double>()[i] = static_cast<double>(partial.as<std::int64_t>()[i]);
-        return {master, m1, m2, weight, verdicts, counts};
-      });
+      expect_reference_bits(
+          fmt::format("optimizer of {} elements, source {}", size, kind),
+          [&](Kernels& kernels, TestTensors& m) -> std::vector<Tensor> {
+            std::vector<Tensor> contributions;
+            for (int c = 0; c < std::max(kind, 1); ++c)
+              contributions.push_back(m.filled(m.vector(kF, size), fmt::format("c{}", c), c == 0 ? 4 : 1e-6));
+            const Tensor partial = m.vector(kI, size);
+            const double limit = 0x1.8p41;  // at a unit of 2^-40, values above 3 are unusable and count 0
+            const bool usable = kernels.fixed_point_accumulate(
+                {.gradient = contributions[0], .partial = partial, .limit = limit, .overwrite = true});
+            const GradientSource source{.partial = kind == 0 ? partial : Tensor(),
+                                        .contributions = contributions,
+                                        .limit = limit,
+                                        .scale = 0x1p-40 / 7};
+            const Tensor master = m.filled(m.vector(kF, size), "master"), m1 = m.filled(m.vector(kF, size), "m1"),
+                         m2 = m.filled(m.vector(kF, size), "m2", 1, 1);
+            const Tensor weight = m.vector(DType::kBfloat16, size);
+            const std::int64_t half = size / 2;
+            std::vector<AdamwArgs> adamw(2, {.gradient = source,
+                                             .master = master,
+                                             .moment1 = m1,
+                                             .moment2 = m2,
+                                             .weight = weight,
+                                             .clip = 0.7F,
+                                             .learning_rate = 0.02F,
+                                             .weight_decay = 0.1F,
+                                             .correction1 = 0.3F,
+                                             .correction2 = 0.2F});
+            adamw[0].count = half;
+            adamw[1].begin = half;
+            adamw[1].count = size - half;
+            std::vector<SquareSumArgs> squares{{.gradient = source, .count = half},
+                                               {.gradient = source, .begin = half, .count = size - half}};
+            std::vector<SquareSum> sums(2);
+            kernels.square_sums(squares, sums);
+            kernels.adamw(adamw);
+            const Tensor verdicts = m.vector(DType::kFloat64, 5), counts = m.vector(DType::kFloat64, size);
+            const double values[] = {sums[0].sum, sums[1].sum, sums[0].valid ? 1.0 : 0.0, sums[1].valid ? 1.0 : 0.0,
+                                     usable ? 1.0 : 0.0};
+            std::copy(std::begin(values), std::end(values), verdicts.as<double>());
+            for (std::int64_t i = 0; i < size; ++i)
+              counts.as<double>()[i] = static_cast<double>(partial.as<std::int64_t>()[i]);
+            return {master, m1, m2, weight, verdicts, counts};
+          });
     }
   }
 }
@@ -205,10 +254,15 @@ TEST(CpuKernels, RefuseOtherElementTypesAndWrongPositions) {
   EXPECT_THROW(kernels->cast({.in = x, .out = x}), Error);
   const Tensor head = m.heads(kF, 1, 1, 4), table = m.matrix(kF, 3, 2);
   for (const std::int32_t position : {-1, 3}) {
-    EXPECT_THROW(kernels->rope_forward({.x_NHD = head, .y_NHD = head, .position_N = m.integers({position}), .cos_PE = table, .sin_PE = table}), Error);
+    EXPECT_THROW(
+        kernels->rope_forward(
+            {.x_NHD = head, .y_NHD = head, .position_N = m.integers({position}), .cos_PE = table, .sin_PE = table}),
+        Error);
   }
   const Tensor odd = m.heads(kF, 1, 1, 5);
-  EXPECT_THROW(kernels->rope_forward({.x_NHD = odd, .y_NHD = odd, .position_N = m.integers({0}), .cos_PE = table, .sin_PE = table}), Error);
+  EXPECT_THROW(kernels->rope_forward(
+                   {.x_NHD = odd, .y_NHD = odd, .position_N = m.integers({0}), .cos_PE = table, .sin_PE = table}),
+               Error);
   std::printf("  %s\n", kernels->describe().c_str());
 }
 

@@ -20,12 +20,24 @@ namespace baekji {
 
 inline void set_element(const Tensor& t, std::int64_t at, double value) {
   switch (t.type()) {
-    case DType::kFloat32: t.as<float>()[at] = static_cast<float>(value); break;
-    case DType::kBfloat16: t.as<Bfloat16>()[at] = Bfloat16(static_cast<float>(value)); break;
-    case DType::kFloat64: t.as<double>()[at] = value; break;
-    case DType::kComplex128: t.as<Complex>()[at] = value; break;
-    case DType::kInt32: t.as<std::int32_t>()[at] = static_cast<std::int32_t>(value); break;
-    case DType::kInt64: t.as<std::int64_t>()[at] = static_cast<std::int64_t>(value); break;
+    case DType::kFloat32:
+      t.as<float>()[at] = static_cast<float>(value);
+      break;
+    case DType::kBfloat16:
+      t.as<Bfloat16>()[at] = Bfloat16(static_cast<float>(value));
+      break;
+    case DType::kFloat64:
+      t.as<double>()[at] = value;
+      break;
+    case DType::kComplex128:
+      t.as<Complex>()[at] = value;
+      break;
+    case DType::kInt32:
+      t.as<std::int32_t>()[at] = static_cast<std::int32_t>(value);
+      break;
+    case DType::kInt64:
+      t.as<std::int64_t>()[at] = static_cast<std::int64_t>(value);
+      break;
   }
 }
 
@@ -34,14 +46,16 @@ class TestTensors {
  public:
   /// [rows, columns] with `gap` unused elements behind each row.
   Tensor matrix(DType type, std::int64_t rows, std::int64_t columns, std::int64_t gap = 0) {
-    return Tensor(memory((rows * (columns + gap) + 1) * size_of(type)), type, {rows, columns + gap}).columns(0, columns);
+    return Tensor(memory((rows * (columns + gap) + 1) * size_of(type)), type, {rows, columns + gap})
+        .columns(0, columns);
   }
   /// [n, heads, width], a column range of wider rows.
   Tensor heads(DType type, std::int64_t n, std::int64_t count, std::int64_t width, std::int64_t gap = 0) {
     return matrix(type, n, count * width, gap).split_last(count);
   }
   /// [b, t, heads, width].
-  Tensor sequences(DType type, std::int64_t b, std::int64_t t, std::int64_t count, std::int64_t width, std::int64_t gap = 0) {
+  Tensor sequences(DType type, std::int64_t b, std::int64_t t, std::int64_t count, std::int64_t width,
+                   std::int64_t gap = 0) {
     return heads(type, b * t, count, width, gap).split_first(b);
   }
   Tensor vector(DType type, std::int64_t size) { return Tensor(memory((size + 1) * size_of(type)), type, {size}); }
@@ -69,7 +83,8 @@ class TestTensors {
 
  private:
   void* memory(std::int64_t size_bytes) {
-    blocks_.push_back(std::make_unique<std::vector<std::max_align_t>>(static_cast<std::size_t>(size_bytes) / sizeof(std::max_align_t) + 1));
+    blocks_.push_back(std::make_unique<std::vector<std::max_align_t>>(
+        static_cast<std::size_t>(size_bytes) / sizeof(std::max_align_t) + 1));
     return blocks_.back()->data();
   }
   std::vector<std::unique_ptr<std::vector<std::max_align_t>>> blocks_;

@@ -47,9 +47,15 @@ inline std::vector<double> values_of(const Tensor& t) {
           if (t.rank() > 2) at += c * t.stride(2);
           if (t.rank() > 3) at += d * t.stride(3);
           switch (t.type()) {
-            case DType::kBfloat16: values.push_back(static_cast<float>(t.as<Bfloat16>()[at])); break;
-            case DType::kFloat64: values.push_back(t.as<double>()[at]); break;
-            default: values.push_back(static_cast<double>(t.as<float>()[at])); break;
+            case DType::kBfloat16:
+              values.push_back(static_cast<float>(t.as<Bfloat16>()[at]));
+              break;
+            case DType::kFloat64:
+              values.push_back(t.as<double>()[at]);
+              break;
+            default:
+              values.push_back(static_cast<double>(t.as<float>()[at]));
+              break;
           }
         }
       }
@@ -86,7 +92,8 @@ inline void expect_same_bits(const Tensor& got, const Tensor& want, std::string_
   ASSERT_EQ(g.size(), w.size()) << what;
   for (std::size_t i = 0; i < g.size(); ++i) {
     // Widening to fp64 is injective, so the bits of the widened values decide; NaN payloads are not compared.
-    const bool same = (std::isnan(g[i]) && std::isnan(w[i])) || (g[i] == w[i] && std::signbit(g[i]) == std::signbit(w[i]));
+    const bool same =
+        (std::isnan(g[i]) && std::isnan(w[i])) || (g[i] == w[i] && std::signbit(g[i]) == std::signbit(w[i]));
     ASSERT_TRUE(same) << what << " element " << i << " of " << got.describe() << ": got " << g[i] << ", want " << w[i];
   }
 }

@@ -18,8 +18,10 @@ namespace {
 using nlohmann::json;
 
 TEST(Contract, CanonicalBytes) {
-  const json value = {{"seed", 7}, {"b", {1, -2, true, nullptr}}, {"a", {{"z", "\u00e9 \"\n\x01"}, {"A", contract_number(3e-4)}}}};
-  EXPECT_EQ("{\"a\":{\"A\":\"0.0003\",\"z\":\"\u00e9 \\\"\\n\\u0001\"},\"b\":[1,-2,true,null],\"seed\":7}", canonical_json(value));
+  const json value = {
+      {"seed", 7}, {"b", {1, -2, true, nullptr}}, {"a", {{"z", "\u00e9 \"\n\x01"}, {"A", contract_number(3e-4)}}}};
+  EXPECT_EQ("{\"a\":{\"A\":\"0.0003\",\"z\":\"\u00e9 \\\"\\n\\u0001\"},\"b\":[1,-2,true,null],\"seed\":7}",
+            canonical_json(value));
   EXPECT_EQ(value, parse_canonical_json(canonical_json(value), "test"));
 }
 
@@ -33,17 +35,29 @@ TEST(Contract, RefusesWhatHasNoCanonicalForm) {
   } catch (const Error& error) {
     EXPECT_EQ("$.optimizer.lr", error.where());
   }
-  for (const char* text : {"{\"b\":1,\"a\":2}", "{\"a\": 1}", "{\"a\":1,\"a\":1}", "{\"a\":1.5}", "{\"a\":1", "", "{\"a\":\"\\u0041\"}", "{\"a\":1}\n", "{\"a\":-0}"}) {
+  for (const char* text : {"{\"b\":1,\"a\":2}", "{\"a\": 1}", "{\"a\":1,\"a\":1}", "{\"a\":1.5}", "{\"a\":1", "",
+                           "{\"a\":\"\\u0041\"}", "{\"a\":1}\n", "{\"a\":-0}"}) {
     EXPECT_THROW(parse_canonical_json(text, "test"), Error) << text;
     EXPECT_THROW(contract_digest(text), Error) << text;
   }
 }
 
 TEST(Contract, Numbers) {
-  const std::vector<std::pair<double, std::string>> cases{
-      {0.0003, "0.0003"}, {1.0, "1"},        {0.95, "0.95"},     {-0.0, "0"},          {1e-8, "1e-8"},   {1e-6, "0.000001"}, {1.5e-7, "1.5e-7"},
-      {1e21, "1e+21"},    {1e20, "100000000000000000000"},       {123456.789, "123456.789"},              {-2.5, "-2.5"},     {5e-324, "5e-324"},
-      {1.7976931348623157e308, "1.7976931348623157e+308"},       {0.1 + 0.2, "0.30000000000000004"},     {9007199254740993.0, "9007199254740992"}};
+  const std::vector<std::pair<double, std::string>> cases{{0.0003, "0.0003"},
+                                                          {1.0, "1"},
+                                                          {0.95, "0.95"},
+                                                          {-0.0, "0"},
+                                                          {1e-8, "1e-8"},
+                                                          {1e-6, "0.000001"},
+                                                          {1.5e-7, "1.5e-7"},
+                                                          {1e21, "1e+21"},
+                                                          {1e20, "100000000000000000000"},
+                                                          {123456.789, "123456.789"},
+                                                          {-2.5, "-2.5"},
+                                                          {5e-324, "5e-324"},
+                                                          {1.7976931348623157e308, "1.7976931348623157e+308"},
+                                                          {0.1 + 0.2, "0.30000000000000004"},
+                                                          {9007199254740993.0, "9007199254740992"}};
   for (const auto& [value, text] : cases) EXPECT_EQ(text, contract_number(value));
   EXPECT_THROW(contract_number(std::numeric_limits<double>::quiet_NaN()), Error);
   EXPECT_THROW(contract_number(std::numeric_limits<double>::infinity()), Error);
@@ -79,7 +93,8 @@ TEST(KernelSet, RecordsRoundTripAndDifferences) {
 
 TEST(KernelSet, NumericsDigestIsThatOfTheSources) {
   const std::string find = "cd " BAEKJI_SOURCE_DIR
-                           " && LC_ALL=C; export LC_ALL; { ls core/functions.h core/types.h core/random.h core/random.cpp; find kernels model parallel -name '*.h' -o -name '*.cpp'; }"
+                           " && LC_ALL=C; export LC_ALL; { ls core/functions.h core/types.h core/random.h "
+                           "core/random.cpp; find kernels model parallel -name '*.h' -o -name '*.cpp'; }"
                            " | sort | xargs sha256sum | sha256sum";
   FILE* const pipe = popen(find.c_str(), "r");
   ASSERT_NE(nullptr, pipe);

@@ -21,11 +21,15 @@ inline std::vector<TensorDeclaration> sample_tensors(std::int64_t grains) {
   using Kind = Initialisation::Kind;
   const auto padded = round_up(101, grains * 4);
   return {
-      {{.name = "embedding", .shape = {101, 24}, .split = Split::kRows, .slices = grains, .padded_rows = padded}, {Kind::kNormal, 0.02}},
+      {{.name = "embedding", .shape = {101, 24}, .split = Split::kRows, .slices = grains, .padded_rows = padded},
+       {Kind::kNormal, 0.02}},
       {{.name = "final_norm", .shape = {24}}, {Kind::kConstant, 1.0}},
-      {{.name = "layers.0.attention.q", .shape = {48, 24}, .split = Split::kRows, .slices = grains}, {Kind::kNormal, 0.02}},
-      {{.name = "layers.0.attention.output", .shape = {24, 48}, .split = Split::kColumns, .slices = grains}, {Kind::kNormal, 0.007}},
-      {{.name = "layers.0.wide", .shape = {24, 12300}, .split = Split::kColumns, .slices = grains}, {Kind::kConstant, 0.1}},
+      {{.name = "layers.0.attention.q", .shape = {48, 24}, .split = Split::kRows, .slices = grains},
+       {Kind::kNormal, 0.02}},
+      {{.name = "layers.0.attention.output", .shape = {24, 48}, .split = Split::kColumns, .slices = grains},
+       {Kind::kNormal, 0.007}},
+      {{.name = "layers.0.wide", .shape = {24, 12300}, .split = Split::kColumns, .slices = grains},
+       {Kind::kConstant, 0.1}},
       {{.name = "layers.0.tall", .shape = {700, 300}}, {Kind::kConstant, -0.3}},
   };
 }
@@ -33,7 +37,8 @@ inline std::vector<TensorDeclaration> sample_tensors(std::int64_t grains) {
 /// Owns the values of a whole state as `owners` StateShards per slice (whole chunks; fewer where a slice is small).
 class SampleState {
  public:
-  SampleState(std::vector<TensorDeclaration> declarations, std::int64_t owners) : declarations_(declarations.begin(), declarations.end()) {
+  SampleState(std::vector<TensorDeclaration> declarations, std::int64_t owners)
+      : declarations_(declarations.begin(), declarations.end()) {
     for (const TensorDeclaration& d : declarations_) {
       const std::int64_t chunks = d.tensor.chunks_per_slice();
       for (std::int64_t slice = 0; slice < d.tensor.slices; ++slice) {
@@ -68,7 +73,8 @@ class SampleState {
     }
   }
   static float value_at(std::int64_t logical, std::size_t kind, std::int64_t salt) {
-    return static_cast<float>(logical % 99991) * 0.25F + static_cast<float>(kind) * 1e6F + static_cast<float>(salt) * 3.0F;
+    return static_cast<float>(logical % 99991) * 0.25F + static_cast<float>(kind) * 1e6F +
+           static_cast<float>(salt) * 3.0F;
   }
 
   /// One array of a logical tensor, whole and unpadded.
@@ -87,7 +93,8 @@ class SampleState {
 
  private:
   void add(const TensorDeclaration& d, std::int64_t slice, std::int64_t begin, std::int64_t count, std::int64_t owner) {
-    StateShard shard{.tensor = &d.tensor, .initialisation = d.initialisation, .slice = slice, .begin = begin, .count = count};
+    StateShard shard{
+        .tensor = &d.tensor, .initialisation = d.initialisation, .slice = slice, .begin = begin, .count = count};
     for (float*& values : shard.values) values = storage_.emplace_back(static_cast<std::size_t>(count), -7.0F).data();
     shards_.push_back(shard);
     owners_.push_back(owner);

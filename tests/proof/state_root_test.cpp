@@ -55,7 +55,12 @@ TEST(StateRoot, BindsNameShapeAndSlicing) {
   const auto root_of = [&](const LogicalTensor& tensor) {
     std::vector<StateShard> shards;
     for (std::int64_t slice = 0; slice < tensor.slices; ++slice) {
-      shards.push_back({.tensor = &tensor, .initialisation = {}, .slice = slice, .begin = 0, .count = tensor.slice_elements(), .values = {zeros.data(), zeros.data(), zeros.data()}});
+      shards.push_back({.tensor = &tensor,
+                        .initialisation = {},
+                        .slice = slice,
+                        .begin = 0,
+                        .count = tensor.slice_elements(),
+                        .values = {zeros.data(), zeros.data(), zeros.data()}});
     }
     return state_root(shards, pool);
   };
@@ -88,8 +93,9 @@ TEST(StateRoot, RefusesGapsRepeatsAndBadShards) {
   }
   std::printf("each of %zu leaves left out, and given twice: refused\n", leaves.size());
   EXPECT_THROW(state_root(std::vector<StateLeaf>{}), Error);
-  for (const auto& spoil : std::vector<std::function<void(StateShard&)>>{[](StateShard& s) { s.begin = 1; }, [](StateShard& s) { s.count -= 1; },
-                                                                        [](StateShard& s) { s.slice = 2; }, [](StateShard& s) { s.values[1] = nullptr; }}) {
+  for (const auto& spoil : std::vector<std::function<void(StateShard&)>>{
+           [](StateShard& s) { s.begin = 1; }, [](StateShard& s) { s.count -= 1; }, [](StateShard& s) { s.slice = 2; },
+           [](StateShard& s) { s.values[1] = nullptr; }}) {
     StateShard shard = state.shards()[0];
     spoil(shard);
     EXPECT_THROW(state_leaves(std::span(&shard, 1), pool), Error);

@@ -4,30 +4,41 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
-#include <regex>
 
 #include "trainer/metrics.h"
 
 namespace baekji {
 namespace {
 
-// Checks that the text is well formed: every tag closed in order, nothing unescaped.
+// Checks that the text is well formed XML of the kind that we write: every tag closed in order, nothing unescaped.
 std::string first_problem(const std::string& svg) {
   std::vector<std::string> open;
-  const std::regex tag("<(/?)([a-zA-Z]+)((?:[^<>'\"]|'[^']*'|\"[^\"]*\")*?)(/?)>|<|>");
-  for (std::sregex_iterator it(svg.begin(), svg.end(), tag), end; it != end; ++it) {
-    if (!(*it)[2].matched) return "stray bracket";
-    if ((*it)[1].length() != 0) {
-      if (open.empty() || open.back() != (*it)[2]) return "closes nothing: " + it->str();
+  for (std::size_t at = svg.find('<'); at != std::string::npos; at = svg.find('<', at)) {
+    const std::size_t end = svg.find('>', at);
+    if (end == std::string::npos) return "a tag does not end";
+    const std::string tag = svg.substr(at + 1, end - at - 1);
+    if (tag.find('<') != std::string::npos) return "bracket inside a tag: " + tag;
+    if (std::count(tag.begin(), tag.end(), '\'') % 2 != 0) return "open quote: " + tag;
+    const std::string name = tag.substr(0, tag.find_first_of(" /", 1));
+    if (tag.front() == '/') {
+      if (open.empty() || "/" + open.back() != tag) return "closes nothing: " + tag;
       open.pop_back();
-    } else if ((*it)[4].length() == 0) {
-      open.push_back((*it)[2]);
+    } else if (tag.back() != '/') {
+      open.push_back(name);
     }
+    const std::size_t next = svg.find('<', end);
+    if (svg.find('>', end + 1) < next) return "bare bracket after " + tag;
+    at = end;
   }
   if (!open.empty()) return "not closed: " + open.back();
-  return std::regex_search(svg, std::regex("&(?!amp;|lt;|gt;|quot;)")) ? "bare ampersand" : "";
+  for (std::size_t at = svg.find('&'); at != std::string::npos; at = svg.find('&', at + 1)) {
+    const std::string entity = svg.substr(at, svg.find(';', at) + 1 - at);
+    if (entity != "&amp;" && entity != "&lt;" && entity != "&gt;" && entity != "&quot;") return "bare ampersand";
+  }
+  return "";
 }
 
 std::size_t count(const std::string& text, const std::string& part) {

@@ -41,7 +41,8 @@ TEST_F(MetricsTest, LineHasExactlyTheNineKeysInOrderAndReadsBackExactly) {
   writer(0).step(in);
   const std::string text = files_.read(folder_ / kMetricsFile);
   std::string keys;
-  for (const auto& [key, value] : nlohmann::ordered_json::parse(text).items()) keys += key + " ";
+  const auto line = nlohmann::ordered_json::parse(text);
+  for (const auto& [key, value] : line.items()) keys += key + " ";
   EXPECT_EQ(keys, "step tokens loss grad_norm learning_rate step_s tokens_per_s mfu memory_bytes ");
   EXPECT_EQ(text.find('\n'), text.size() - 1);
   const StepMetrics out = read_metrics(files_, folder_).at(0);

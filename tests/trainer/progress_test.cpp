@@ -1,11 +1,14 @@
 // The progress line, and that it never mixes with messages.
 
+#include "core/arena.h"
 #include "trainer/progress.h"
 
 #include <gtest/gtest.h>
 
 #include <limits>
 #include <sstream>
+
+#include "core/arena.h"
 
 namespace baekji {
 namespace {

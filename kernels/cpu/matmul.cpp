@@ -1,0 +1,265 @@
+#include "kernels/cpu/matmul.h"
+
+#include <algorithm>
+
+#include "kernels/check.h"
+
+namespace baekji {
+namespace {
+
+using cpu::kTileColumns;
+
+// A task that only streams packed panels: 64 rows of a (cache) and long folds.
+constexpr std::int64_t kStreamRows = 64;
+constexpr std::int64_t kStreamSteps = 2048;
+constexpr std::int64_t kStreamColumns = 512;  // bounds the partial tile when the inner dim is longer than kStreamSteps
+// A task that packs on its own: near-square tiles, whose packing costs one pass over their edges.
+constexpr std::int64_t kPackRows = 192;
+constexpr std::int64_t kPackColumns = 256;
+constexpr std::int64_t kPackSteps = 256;
+// Enough tasks for the threads of a laptop to end together, unless they would be too short to hand out (about 4 us).
+constexpr std::int64_t kEnoughTasks = 32;
+constexpr std::int64_t kLeastWork = 1 << 18;
+
+constexpr std::int64_t kPartialBytes = std::max(kStreamRows * kStreamColumns, kPackRows * kPackColumns) * 4;
+constexpr std::int64_t kRowPanelBytes = cpu::row_groups(kPackRows) * cpu::kStoredRows * kPackSteps * 4;
+constexpr std::int64_t kColumnPanelBytes = kPackColumns * kPackSteps * 4;
+constexpr std::int64_t kTaskBytes = kPartialBytes + kRowPanelBytes + kColumnPanelBytes;
+
+std::string pair_of(const Tensor& a, const Tensor& b, const Tensor& c) {
+  return fmt::format("{} x {} -> {}", name_of(a.type()), name_of(b.type()), name_of(c.type()));
+}
+
+}  // namespace
+
+MatmulPlan plan_matmul(const MatmulProblem& p) {
+  MatmulPlan plan;
+  const bool packs = p.packs_rows || p.packs_columns;
+  plan.block_steps = packs ? kPackSteps : kStreamSteps;
+  const std::int64_t panels = ceil_div(p.columns, kTileColumns);
+  const std::int64_t work = p.rows * p.columns * std::max<std::int64_t>(p.steps, 1);
+  const std::int64_t wanted = std::clamp<std::int64_t>(work / kLeastWork, 1, kEnoughTasks);
+  std::int64_t most_rows = kStreamRows;
+  std::int64_t most_columns = p.steps > kStreamSteps ? kStreamColumns : panels * kTileColumns;
+  if (packs) {
+    most_rows = 128;
+    most_columns = 128;
+  }
+  plan.row_tasks = ceil_div(p.rows, most_rows);
+  plan.column_tasks = ceil_div(panels * kTileColumns, most_columns);
+  while (!packs && plan.row_tasks * plan.column_tasks < wanted && plan.column_tasks < panels) ++plan.column_tasks;
+  plan.rows = ceil_div(p.rows, plan.row_tasks);
+  plan.columns = ceil_div(panels, plan.column_tasks) * kTileColumns;
+  plan.row_tasks = ceil_div(p.rows, plan.rows);
+  plan.column_tasks = ceil_div(p.columns, plan.columns);
+  return plan;
+}
+
+struct CpuMatmul::Run {
+  const MatmulArgs& args;
+  MatmulProblem problem;
+  MatmulPlan plan;
+  std::int64_t inner = 0;
+  const std::byte* weight = nullptr;  ///< packed b, when it is a weight
+
+  std::int64_t packed_panel_bytes() const { return problem.steps * kTileColumns * 4; }
+};
+
+// The tasks of one run, and the order of work inside one.
+template <class Element, class Output>
+struct CpuMatmul::Task {
+  static constexpr std::int64_t kStep = cpu::step_elements(dtype_of<Element>());
+  static constexpr std::int64_t kStepBytes = 4;
+
+  const Run& run;
+  std::int64_t row = 0;
+  std::int64_t rows = 0;
+  std::int64_t column = 0;
+  std::int64_t columns = 0;
+  float* partial = nullptr;
+  std::byte* row_panels = nullptr;
+  std::byte* column_panels = nullptr;
+
+  Task(const Run& whole, std::int64_t index, std::byte* scratch) : run(whole) {
+    const MatmulPlan& plan = whole.plan;
+    row = index / plan.column_tasks * plan.rows;
+    rows = std::min(plan.rows, whole.problem.rows - row);
+    column = index % plan.column_tasks * plan.columns;
+    columns = std::min(plan.columns, whole.problem.columns - column);
+    partial = reinterpret_cast<float*>(scratch);
+    row_panels = scratch + kPartialBytes;
+    column_panels = row_panels + kRowPanelBytes;
+  }
+
+  void compute() {
+    const std::int64_t block = run.plan.block_steps;
+    std::int64_t step = 0;
+    do {
+      compute_block(step, std::min(block, run.problem.steps - step));
+      step += block;
+    } while (step < run.problem.steps);
+  }
+
+  void compute_block(std::int64_t step, std::int64_t steps) {
+    const std::int64_t inner = std::min(steps * kStep, run.inner - step * kStep);
+    if (run.problem.packs_rows) pack_rows(step, inner);
+    const std::byte* panel = column_panels;
+    std::int64_t panel_bytes = kPackSteps * kTileColumns * kStepBytes;
+    if (run.problem.packs_columns) {
+      pack_columns(step, inner);
+    } else {
+      panel_bytes = run.packed_panel_bytes();
+      panel = run.weight + column / kTileColumns * panel_bytes + step * kTileColumns * kStepBytes;
+    }
+    const bool odd_row = kStep == 2 && inner % 2 != 0 && !run.problem.packs_rows;
+    cpu::TileArgs tile{.b_step = kTileColumns * kStepBytes,
+                       .steps = odd_row ? steps - 1 : steps,
+                       .half_step = odd_row,
+                       .resume = step > 0,
+                       .partial_row = round_up(columns, kTileColumns)};
+    const bool last = step + steps >= run.problem.steps;
+    for (std::int64_t c = 0; c < columns; c += kTileColumns, panel += panel_bytes) {
+      tile.b = panel;
+      tile.partial = partial + c;
+      compute_panel(tile, step, c, last);
+    }
+  }
+
+  void compute_panel(cpu::TileArgs tile, std::int64_t step, std::int64_t c, bool last) {
+    const Tensor& out = run.args.c;
+    const std::int64_t width = std::min(kTileColumns, columns - c);
+    const std::int64_t vectors = ceil_div(width, cpu::kLanes);
+    const cpu::TileOutput output = !last                    ? cpu::TileOutput::kPartial
+                                   : run.args.accumulate ? cpu::TileOutput::kAccumulate
+                                                         : cpu::TileOutput::kOverwrite;
+    float* const partial_column = tile.partial;
+    for (std::int64_t g = 0; g < cpu::row_groups(rows); ++g) {
+      const cpu::RowGroup group = cpu::row_group(rows, g);
+      set_rows(tile, step, g, group.begin);
+      tile.partial = partial_column + group.begin * tile.partial_row;
+      const cpu::TileTarget<Output> target{
+          .c = out.as<Output>() + (row + group.begin) * out.stride(0) + column + c, .c_row = out.stride(0), .columns = width};
+      cpu::tile_function<Element, Output>(group.count, vectors)(tile, output, target);
+    }
+  }
+
+  void set_rows(cpu::TileArgs& tile, std::int64_t step, std::int64_t group, std::int64_t first) const {
+    if (run.problem.packs_rows) {
+      tile.a = row_panels + group * kPackSteps * cpu::kStoredRows * kStepBytes;
+      tile.a_row = kStepBytes;
+      tile.a_step = cpu::kStoredRows * kStepBytes;
+      return;
+    }
+    const Tensor& a = run.args.a;
+    tile.a = reinterpret_cast<const std::byte*>(a.as<Element>() + (row + first) * a.stride(0) + step * kStep);
+    tile.a_row = a.stride(0) * static_cast<std::int64_t>(sizeof(Element));
+    tile.a_step = kStepBytes;
+  }
+
+  void pack_rows(std::int64_t step, std::int64_t inner) {
+    const Tensor& a = run.args.a;
+    cpu::pack_row_groups({.source = reinterpret_cast<const std::byte*>(a.as<Element>() + step * kStep * a.stride(0) + row),
+                          .type = a.type(),
+                          .row_elements = a.stride(0),
+                          .inner = inner,
+                          .columns = rows,
+                          .panels = row_panels,
+                          .panel_bytes = kPackSteps * cpu::kStoredRows * kStepBytes});
+  }
+
+  void pack_columns(std::int64_t step, std::int64_t inner) {
+    const Tensor& b = run.args.b;
+    const bool along = run.args.transpose_b;
+    const std::int64_t offset = along ? column * b.stride(0) + step * kStep : step * kStep * b.stride(0) + column;
+    cpu::pack_columns({.source = reinterpret_cast<const std::byte*>(b.as<Element>() + offset),
+                       .type = b.type(),
+                       .row_elements = b.stride(0),
+                       .inner_is_last = along,
+                       .inner = inner,
+                       .columns = columns,
+                       .panels = column_panels,
+                       .panel_bytes = kPackSteps * kTileColumns * kStepBytes});
+  }
+};
+
+CpuMatmul::CpuMatmul(ThreadPool& pool) : pool_(pool), scratch_(pool.threads()) { scratch_.reserve(kTaskBytes); }
+
+void CpuMatmul::run(const MatmulArgs& args) {
+  check_arguments(args);
+  const DType type = args.a.type();
+  const bool inputs = type == args.b.type() && (type == DType::kFloat32 || type == DType::kBfloat16);
+  const bool output = args.c.type() == DType::kFloat32 || (args.c.type() == DType::kBfloat16 && type == DType::kBfloat16 && !args.accumulate);
+  if (!inputs || !output) {
+    throw Error("no CPU matmul for these element types")
+        .values("fp32 x fp32 -> fp32, bf16 x bf16 -> bf16 or fp32; accumulation into fp32 only",
+                pair_of(args.a, args.b, args.c) + (args.accumulate ? ", accumulated" : ""))
+        .at("matmul");
+  }
+  if (args.c.size() == 0) return;
+  Run run{.args = args};
+  run.inner = args.a.dim(args.transpose_a ? 0 : 1);
+  run.problem = {.rows = args.c.dim(0),
+                 .columns = args.c.dim(1),
+                 .steps = ceil_div(run.inner, cpu::step_elements(type)),
+                 .packs_rows = args.transpose_a,
+                 .packs_columns = !args.b_is_weight};
+  run.plan = plan_matmul(run.problem);
+  if (args.b_is_weight) run.weight = packed_weight(run);
+  if (type == DType::kFloat32) dispatch<float, float>(run);
+  else if (args.c.type() == DType::kFloat32) dispatch<Bfloat16, float>(run);
+  else dispatch<Bfloat16, Bfloat16>(run);
+}
+
+template <class Element, class Output>
+void CpuMatmul::dispatch(const Run& run) {
+  pool_.run(run.plan.row_tasks * run.plan.column_tasks, [&](std::int64_t index) {
+    const cpu::TaskScratch::Lease lease(scratch_);
+    Task<Element, Output>(run, index, lease.data()).compute();
+  });
+}
+
+const std::byte* CpuMatmul::packed_weight(const Run& run) {
+  const Tensor& b = run.args.b;
+  PackedWeight& weight = weights_[{.data = b.data(),
+                                   .rows = b.dim(0),
+                                   .columns = b.dim(1),
+                                   .row_elements = b.stride(0),
+                                   .transpose = run.args.transpose_b,
+                                   .type = b.type()}];
+  if (weight.version == version_) return weight.panels.data();
+  weight.panels.reserve(packed_bytes_of(b.type(), run.inner, run.problem.columns));
+  const std::int64_t row_bytes = b.stride(0) * size_of(b.type());
+  pool_.for_ranges(run.problem.columns, 2 * kTileColumns, [&](std::int64_t begin, std::int64_t end) {
+    const std::int64_t offset = run.args.transpose_b ? begin * row_bytes : begin * size_of(b.type());
+    cpu::pack_columns({.source = static_cast<const std::byte*>(b.data()) + offset,
+                       .type = b.type(),
+                       .row_elements = b.stride(0),
+                       .inner_is_last = run.args.transpose_b,
+                       .inner = run.inner,
+                       .columns = end - begin,
+                       .panels = weight.panels.data() + begin / kTileColumns * run.packed_panel_bytes(),
+                       .panel_bytes = run.packed_panel_bytes()});
+  });
+  weight.version = version_;
+  return weight.panels.data();
+}
+
+std::int64_t CpuMatmul::packed_bytes_of(DType type, std::int64_t inner, std::int64_t columns) {
+  return round_up(columns, kTileColumns) * ceil_div(inner, cpu::step_elements(type)) * 4;
+}
+
+std::int64_t CpuMatmul::packed_bytes() const {
+  std::int64_t total = 0;
+  for (const auto& [key, weight] : weights_) total += weight.panels.size_bytes();
+  return total;
+}
+
+std::string CpuMatmul::describe() const {
+#if defined(BAEKJI_AVX512) && defined(__AVX512BF16__)
+  return "matmul: ascending fused folds, avx512 tiles 14x32, bf16 by vdpbf16ps";
+#else
+  return fmt::format("matmul: ascending fused folds, {} lanes, bf16 pairs in software", cpu::kLanes);
+#endif
+}
+
+}  // namespace baekji

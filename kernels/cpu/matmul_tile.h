@@ -1,0 +1,169 @@
+#pragma once
+// The register tile: up to kTileRows x kTileColumns dot products held in registers while the inner dim goes by. The whole
+// of the CPU's matmul and attention arithmetic runs through it.
+//
+// Its order of summation is the contract of the CPU kernels: element (m, n) is the left fold, from +0, of fused
+// multiply-adds over the inner index in ascending order (bf16: pair by pair, see dot_pairs). An element's bits therefore
+// depend on its row of a and its column of b alone: not on tile sizes, packing, threads, nor on the other rows, columns
+// or slices of the call.
+
+#include <array>
+#include <cstdint>
+#include <utility>
+
+#include "kernels/cpu/matmul_vector.h"
+
+namespace baekji::cpu {
+
+inline constexpr int kTileVectors = 2;
+inline constexpr std::int64_t kTileColumns = kTileVectors * kLanes;
+
+/// Operands are seen in steps along the inner dim, each 4 bytes wide per row and column: one fp32 value or one pair of
+/// bf16 values. Strides are in bytes.
+struct TileArgs {
+  const std::byte* a = nullptr;  ///< row r, step s at a + r * a_row + s * a_step
+  std::int64_t a_row = 0;
+  std::int64_t a_step = 0;
+  const std::byte* b = nullptr;  ///< column c, step s at b + s * b_step + 4 * c; whole vectors are read
+  std::int64_t b_step = 0;
+  std::int64_t steps = 0;
+  bool half_step = false;        ///< bf16 only: the inner extent is odd; a holds one more element, b its pair with zero
+  bool resume = false;           ///< the fold goes on from `partial` instead of +0
+  float* partial = nullptr;      ///< fp32, whole vectors per row
+  std::int64_t partial_row = 0;  ///< in floats
+};
+
+template <class Element>
+struct TileStep;
+
+template <>
+struct TileStep<float> {
+  using Vector = F32;
+  [[gnu::always_inline]] static F32 spread(const std::byte* from) {
+    float x;
+    std::memcpy(&x, from, sizeof(x));
+    return broadcast(x);
+  }
+  [[gnu::always_inline]] static F32 fold(F32 a, F32 b, F32 c) { return fused(a, b, c); }
+};
+
+template <>
+struct TileStep<Bfloat16> {
+  using Vector = U32;
+  [[gnu::always_inline]] static U32 spread(const std::byte* from) {
+    std::uint32_t x;
+    std::memcpy(&x, from, sizeof(x));
+    return U32{} + x;
+  }
+  [[gnu::always_inline]] static U32 spread_half(const std::byte* from) {
+    std::uint16_t x;
+    std::memcpy(&x, from, sizeof(x));
+    return U32{} + std::uint32_t{x};
+  }
+  [[gnu::always_inline]] static F32 fold(U32 a, U32 b, F32 c) { return dot_pairs(a, b, c); }
+};
+
+/// The folds of Rows x (Vectors * kLanes) elements.
+template <class Element, int Rows, int Vectors>
+[[gnu::always_inline]] inline void fold_tile(const TileArgs& t, F32 (&sum)[Rows][Vectors]) {
+  using Step = TileStep<Element>;
+  using Vector = typename Step::Vector;
+#pragma GCC unroll 16
+  for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) {
+      sum[r][v] = t.resume ? load_vector<F32>(t.partial + r * t.partial_row + v * kLanes) : F32{};
+    }
+  }
+  const std::byte* a = t.a;
+  const std::byte* b = t.b;
+  const std::int64_t a_row = t.a_row;
+  for (std::int64_t s = 0; s < t.steps; ++s) {
+    Vector column[Vectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) column[v] = load_vector<Vector>(b + v * kLanes * 4);
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r) {
+      const Vector row = Step::spread(a + r * a_row);
+#pragma GCC unroll 4
+      for (int v = 0; v < Vectors; ++v) sum[r][v] = Step::fold(row, column[v], sum[r][v]);
+    }
+    a += t.a_step;
+    b += t.b_step;
+  }
+  if constexpr (std::is_same_v<Element, Bfloat16>) {
+    if (!t.half_step) return;
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r) {
+      const Vector row = Step::spread_half(a + r * a_row);
+#pragma GCC unroll 4
+      for (int v = 0; v < Vectors; ++v) sum[r][v] = Step::fold(row, load_vector<Vector>(b + v * kLanes * 4), sum[r][v]);
+    }
+  }
+}
+
+/// Where a finished tile goes.
+enum class TileOutput : std::uint8_t {
+  kPartial,     ///< to TileArgs::partial, whole vectors
+  kOverwrite,   ///< c = fold, rounded once to c's type
+  kAccumulate,  ///< c = c + fold, fp32
+};
+
+template <class Output>
+struct TileTarget {
+  Output* c = nullptr;
+  std::int64_t c_row = 0;    ///< in elements
+  std::int64_t columns = 0;  ///< valid ones of the tile
+};
+
+template <class Element, class Output, int Rows, int Vectors>
+void run_tile(const TileArgs& t, TileOutput output, const TileTarget<Output>& target) {
+  F32 sum[Rows][Vectors];
+  fold_tile<Element, Rows, Vectors>(t, sum);
+  if (output == TileOutput::kPartial) {
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < Vectors; ++v) store_vector(t.partial + r * t.partial_row + v * kLanes, sum[r][v]);
+    }
+    return;
+  }
+  const bool whole = target.columns == Vectors * kLanes;
+#pragma GCC unroll 16
+  for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) {
+      Output* to = target.c + r * target.c_row + v * kLanes;
+      const std::int64_t left = target.columns - v * kLanes;
+      const std::int64_t count = left < kLanes ? left : kLanes;
+      F32 value = sum[r][v];
+      if constexpr (std::is_same_v<Output, float>) {
+        if (output == TileOutput::kAccumulate) value = (whole ? load_lanes(to) : load_lanes(to, count)) + value;
+      }
+      if (whole) store_lanes(to, value);
+      else store_lanes(to, value, count);
+    }
+  }
+}
+
+template <class Element, class Output>
+using TileFunction = void (*)(const TileArgs&, TileOutput, const TileTarget<Output>&);
+
+namespace detail {
+
+template <class Element, class Output, int... Row>
+constexpr auto tile_table(std::integer_sequence<int, Row...>) {
+  return std::array<std::array<TileFunction<Element, Output>, kTileVectors>, kTileRows>{
+      {{&run_tile<Element, Output, Row + 1, 1>, &run_tile<Element, Output, Row + 1, 2>}...}};
+}
+
+}  // namespace detail
+
+/// The tile of `rows` (1 to kTileRows) x `vectors` (1 or 2).
+template <class Element, class Output>
+TileFunction<Element, Output> tile_function(std::int64_t rows, std::int64_t vectors) {
+  static constexpr auto kTable = detail::tile_table<Element, Output>(std::make_integer_sequence<int, kTileRows>());
+  return kTable[static_cast<std::size_t>(rows - 1)][static_cast<std::size_t>(vectors - 1)];
+}
+
+}  // namespace baekji::cpu
