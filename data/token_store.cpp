@@ -9,6 +9,7 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
+#include <limits>
 
 #include "core/hdf5.h"
 
@@ -35,7 +36,7 @@ Extent locate(const Hdf5File& file, const std::string& name) {
   require_equal(std::size_t{1}, dims.size(), "a dataset of the token store must have one dim", place);
   const Hdf5Handle type(H5Dget_type(dataset.get()), "cannot read a dataset's type", place);
   const auto width = static_cast<int>(H5Tget_size(type.get()));
-  if (H5Tget_class(type.get()) != H5T_INTEGER || H5Tget_sign(type.get()) != H5T_SGN_NONE ||
+  if (width < 1 || H5Tget_class(type.get()) != H5T_INTEGER || H5Tget_sign(type.get()) != H5T_SGN_NONE ||
       (width > 1 && H5Tget_order(type.get()) != H5T_ORDER_LE)) {
     throw Error("a dataset of the token store has the wrong type")
         .values("unsigned little-endian integers", "another type")
@@ -83,10 +84,11 @@ class FileMap {
   std::int64_t size_bytes() const { return size_bytes_; }
 
   const std::byte* part(const Extent& extent, const std::string& place) const {
-    const std::int64_t end = extent.offset_bytes + extent.count * extent.width_bytes;
-    if (end > size_bytes_) {
+    if (extent.offset_bytes > size_bytes_ || extent.count > (size_bytes_ - extent.offset_bytes) / extent.width_bytes) {
       throw Error("the token store is truncated")
-          .values(fmt::format(">= {} bytes", end), fmt::format("{} bytes", size_bytes_))
+          .values(fmt::format("{} elements of {} bytes from byte {} on", extent.count, extent.width_bytes,
+                              extent.offset_bytes),
+                  fmt::format("a file of {} bytes", size_bytes_))
           .at(place);
     }
     return data() + extent.offset_bytes;
@@ -140,11 +142,6 @@ TokenStoreInfo read_info(const Hdf5File& file) {
         .at(file.path())
         .hint("the file was changed after it was written; write it again with: baekji data");
   }
-  if (file.has("/inputs")) {
-    const Hdf5Handle inputs = file.open_dataset("/inputs");
-    info.inputs.resize(file.dims("/inputs").at(0));
-    hdf5_read_range(inputs, H5T_NATIVE_UINT8, 0, info.inputs.size(), info.inputs.data(), file.path() + " : /inputs");
-  }
   return info;
 }
 
@@ -155,28 +152,45 @@ struct TokenStore::Mapping {
     info = read_info(file);
     const Extent token_extent = locate(file, "/tokens");
     const Extent offset_extent = locate(file, "/document_offsets");
+    const Extent input_extent = locate(file, "/inputs");
     const std::string place = path.string();
+    check_numbers();
     require_equal(info.tokens, token_extent.count, "the token store has another number of tokens than it says", place);
-    require_equal(info.documents + 1, offset_extent.count, "the token store has another number of offsets than it says",
+    require_equal(info.documents, offset_extent.count - 1, "the token store has another number of offsets than it says",
                   place);
     require_equal(token_width_bytes(info.vocabulary), token_extent.width_bytes,
                   "the width of a token does not match the vocabulary", place);
     require_equal(8, offset_extent.width_bytes, "document offsets must have 8 bytes", place);
-    if (info.documents < 1 || info.training_documents < 1 || info.training_documents > info.documents) {
-      throw Error("the token store has an impossible split")
-          .values(fmt::format("1..{} training documents", info.documents), fmt::format("{}", info.training_documents))
-          .at(place);
-    }
+    require_equal(1, input_extent.width_bytes, "the list of inputs must be bytes", place);
     width_bytes = token_extent.width_bytes;
     token_base = map.part(token_extent, place);
     offset_base = map.part(offset_extent, place);
     check_offsets();
+    info.inputs.assign(reinterpret_cast<const char*>(map.part(input_extent, place)),
+                       static_cast<std::size_t>(input_extent.count));
     // Everything is read from the map from here on; HDF5 need not keep the file open.
     file.close();
   }
 
   std::int64_t offset(std::int64_t document) const {
     return static_cast<std::int64_t>(load<std::uint64_t>(offset_base, document));
+  }
+
+  void check_numbers() const {
+    const auto check = [&](const char* name, std::int64_t value, std::int64_t least, std::int64_t most) {
+      if (value >= least && value <= most) return;
+      throw Error(fmt::format("the token store has an impossible {}", name))
+          .values(fmt::format("{}..{}", least, most), fmt::format("{}", value))
+          .at(path.string())
+          .hint(kForeignHint);
+    };
+    check("vocabulary", info.vocabulary, 1, std::numeric_limits<std::int32_t>::max());
+    check("number of tokens", info.tokens, 1, std::numeric_limits<std::int64_t>::max());
+    check("number of documents", info.documents, 1, info.tokens);
+    check("number of training documents", info.training_documents, 1, info.documents);
+    check("number of text bytes", info.text_bytes, 1, std::numeric_limits<std::int64_t>::max());
+    check("BOS id", info.bos_id, -1, info.vocabulary - 1);
+    check("EOS id", info.eos_id, -1, info.vocabulary - 1);
   }
 
   void check_offsets() const {

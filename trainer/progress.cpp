@@ -74,7 +74,8 @@ void ProgressPrinter::say(const std::string& text) {
   args_.out << text << '\n' << std::flush;
 }
 
-bool stdout_is_terminal() { return isatty(STDOUT_FILENO) == 1; }
+// mpirun gives its ranks a pseudo-terminal for standard output only, whatever its own output is.
+bool stdout_is_terminal() { return isatty(STDOUT_FILENO) == 1 && isatty(STDERR_FILENO) == 1; }
 
 std::size_t terminal_columns() {
   winsize size{};

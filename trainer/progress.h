@@ -70,7 +70,7 @@ class ProgressPrinter {
   bool open_ = false;  // the cursor stands behind a progress line
 };
 
-/// Whether standard output is a terminal, and its width in columns (120 when it does not say).
+/// Whether standard output goes to a person at a terminal, and its width in columns (120 when it does not say).
 bool stdout_is_terminal();
 std::size_t terminal_columns();
 

@@ -6,7 +6,6 @@
 #include "kernels/cpu/optimizer.h"
 #include "kernels/cpu/rope.h"
 #include "kernels/reference/attention.h"
-#include "kernels/reference/matmul.h"
 
 namespace baekji {
 namespace {
@@ -37,14 +36,17 @@ std::string instruction_set() {
 
 }  // namespace
 
-CpuKernels::CpuKernels(ThreadPool& pool) : pool_(pool) {}
+CpuKernels::CpuKernels(ThreadPool& pool) : pool_(pool), matmul_(pool) {}
 
 std::string CpuKernels::describe() const {
-  return fmt::format("cpu{}; compiler {}", instruction_set(), __VERSION__);
+  return fmt::format("cpu{}; compiler {}; {}", instruction_set(), __VERSION__, matmul_.describe());
 }
 
 void CpuKernels::matmul(const MatmulArgs& args) {
-  reference::matmul<float>(args);
+  matmul_.run(args);
+}
+void CpuKernels::weights_changed() {
+  matmul_.weights_changed();
 }
 void CpuKernels::attention_forward(const AttentionForwardArgs& args) {
   reference::attention_forward<float>(args);

@@ -1,6 +1,7 @@
 #pragma once
 // CpuKernels: the fast kernels of this CPU.
 
+#include "kernels/cpu/matmul.h"
 #include "kernels/cpu/rms_norm.h"
 #include "kernels/kernels.h"
 
@@ -16,6 +17,7 @@ class CpuKernels final : public Kernels {
   std::string describe() const override;
 
   void matmul(const MatmulArgs& args) override;
+  void weights_changed() override;
   void rms_norm_forward(const RmsNormForwardArgs& args) override;
   void rms_norm_backward(const RmsNormBackwardArgs& args) override;
   void rope_forward(const RopeForwardArgs& args) override;
@@ -39,6 +41,7 @@ class CpuKernels final : public Kernels {
 
  private:
   ThreadPool& pool_;
+  CpuMatmul matmul_;
   cpu::GainSums gain_sums_;
 };
 

@@ -5,7 +5,7 @@
 
 #include "core/functions.h"
 #include "kernels/check.h"
-#include "kernels/cpu/simd.h"
+#include "kernels/cpu/row_lanes.h"
 #include "kernels/reference/cross_entropy.h"
 
 namespace baekji::cpu {
@@ -13,15 +13,15 @@ namespace {
 
 // Which of equal or unordered (NaN) values wins is fixed by `>` alone, so lanes give what a fold gives.
 float scale_and_max(float* logits, std::int64_t columns, float scale) {
-  Lanes largest = Lanes{} - std::numeric_limits<float>::infinity();
+  RowLanes largest = RowLanes{} - std::numeric_limits<float>::infinity();
   std::int64_t v = 0;
-  for (; v + kLanes <= columns; v += kLanes) {
-    const Lanes scaled = load_lanes(logits + v) * scale;
-    store_lanes(logits + v, scaled);
+  for (; v + kRowLanes <= columns; v += kRowLanes) {
+    const RowLanes scaled = load_row_lanes(logits + v) * scale;
+    store_row_lanes(logits + v, scaled);
     largest = scaled > largest ? scaled : largest;
   }
   float result = -std::numeric_limits<float>::infinity();
-  for (int i = 0; i < kLanes; ++i) result = largest[i] > result ? largest[i] : result;
+  for (int i = 0; i < kRowLanes; ++i) result = largest[i] > result ? largest[i] : result;
   for (; v < columns; ++v) {
     logits[v] = logits[v] * scale;
     result = logits[v] > result ? logits[v] : result;
@@ -32,15 +32,15 @@ float scale_and_max(float* logits, std::int64_t columns, float scale) {
 // exp in blocks that stay in the first-level cache until they are added; a block is a multiple of the lanes.
 float exp_and_sum(float* logits, std::int64_t columns, float largest) {
   constexpr std::int64_t kBlock = 1024;
-  Lanes lanes{};
+  RowLanes lanes{};
   for (std::int64_t begin = 0; begin < columns; begin += kBlock) {
     const std::int64_t size = std::min(kBlock, columns - begin);
     float* block = logits + begin;
     BAEKJI_INDEPENDENT
     for (std::int64_t i = 0; i < size; ++i) block[i] = exp_f32(block[i] - largest);
     std::int64_t i = 0;
-    for (; i + kLanes <= size; i += kLanes) lanes += load_lanes(block + i);
-    if (i < size) lanes += load_tail(block + i, size - i);
+    for (; i + kRowLanes <= size; i += kRowLanes) lanes += load_row_lanes(block + i);
+    if (i < size) lanes += load_row_tail(block + i, size - i);
   }
   return lane_tree(lanes);
 }

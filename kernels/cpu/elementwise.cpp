@@ -4,7 +4,7 @@
 #include <array>
 
 #include "kernels/check.h"
-#include "kernels/cpu/simd.h"
+#include "kernels/cpu/row_lanes.h"
 #include "kernels/reference/elementwise.h"
 
 namespace baekji::cpu {

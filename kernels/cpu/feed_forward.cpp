@@ -5,7 +5,7 @@
 
 #include "core/functions.h"
 #include "kernels/check.h"
-#include "kernels/cpu/simd.h"
+#include "kernels/cpu/row_lanes.h"
 
 namespace baekji::cpu {
 namespace {

@@ -1,6 +1,7 @@
 #include "kernels/cpu/matmul.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "kernels/check.h"
 
@@ -42,8 +43,8 @@ MatmulPlan plan_matmul(const MatmulProblem& p) {
   std::int64_t most_rows = kStreamRows;
   std::int64_t most_columns = p.steps > kStreamSteps ? kStreamColumns : panels * kTileColumns;
   if (packs) {
-    most_rows = 128;
-    most_columns = 128;
+    most_rows = getenv("TR")?atoi(getenv("TR")):128;
+    most_columns = getenv("TC")?atoi(getenv("TC")):128;
   }
   plan.row_tasks = ceil_div(p.rows, most_rows);
   plan.column_tasks = ceil_div(panels * kTileColumns, most_columns);
@@ -79,6 +80,9 @@ struct CpuMatmul::Task {
   float* partial = nullptr;
   std::byte* row_panels = nullptr;
   std::byte* column_panels = nullptr;
+  std::int64_t fetch_at = 0;  ///< inner index that the next prefetch takes
+  std::int64_t fetch_end = 0;
+  std::int64_t fetch_share = 0;
 
   Task(const Run& whole, std::int64_t index, std::byte* scratch) : run(whole) {
     const MatmulPlan& plan = whole.plan;
@@ -102,7 +106,8 @@ struct CpuMatmul::Task {
 
   void compute_block(std::int64_t step, std::int64_t steps) {
     const std::int64_t inner = std::min(steps * kStep, run.inner - step * kStep);
-    if (run.problem.packs_rows) pack_rows(step, inner);
+    static const int mode = getenv("MODE") ? atoi(getenv("MODE")) : 0;
+    if (run.problem.packs_rows && !(kStep==1 && (mode&1))) pack_rows(step, inner);
     const std::byte* panel = column_panels;
     std::int64_t panel_bytes = kPackSteps * kTileColumns * kStepBytes;
     if (run.problem.packs_columns) {
@@ -118,6 +123,7 @@ struct CpuMatmul::Task {
                        .resume = step > 0,
                        .partial_row = round_up(columns, kTileColumns)};
     const bool last = step + steps >= run.problem.steps;
+    begin_prefetch(step + steps);
     for (std::int64_t c = 0; c < columns; c += kTileColumns, panel += panel_bytes) {
       tile.b = panel;
       tile.partial = partial + c;
@@ -136,6 +142,7 @@ struct CpuMatmul::Task {
     for (std::int64_t g = 0; g < cpu::row_groups(rows); ++g) {
       const cpu::RowGroup group = cpu::row_group(rows, g);
       set_rows(tile, step, g, group.begin);
+      prefetch_share();
       tile.partial = partial_column + group.begin * tile.partial_row;
       const cpu::TileTarget<Output> target{
           .c = out.as<Output>() + (row + group.begin) * out.stride(0) + column + c, .c_row = out.stride(0), .columns = width};
@@ -144,6 +151,11 @@ struct CpuMatmul::Task {
   }
 
   void set_rows(cpu::TileArgs& tile, std::int64_t step, std::int64_t group, std::int64_t first) const {
+    static const int mode = getenv("MODE") ? atoi(getenv("MODE")) : 0;
+    if (run.problem.packs_rows && kStep==1 && (mode&1)) {
+      tile.a = reinterpret_cast<const std::byte*>(run.args.a.as<Element>() + step*run.args.a.stride(0)+row+first);
+      tile.a_row = 4; tile.a_step = run.args.a.stride(0)*4; return;
+    }
     if (run.problem.packs_rows) {
       tile.a = row_panels + group * kPackSteps * cpu::kStoredRows * kStepBytes;
       tile.a_row = kStepBytes;
@@ -154,6 +166,29 @@ struct CpuMatmul::Task {
     tile.a = reinterpret_cast<const std::byte*>(a.as<Element>() + (row + first) * a.stride(0) + step * kStep);
     tile.a_row = a.stride(0) * static_cast<std::int64_t>(sizeof(Element));
     tile.a_step = kStepBytes;
+  }
+
+  // Packing reads short pieces of rows far apart, which no hardware prefetcher foresees, and would wait for memory each
+  // time: the tiles of one block fetch the source of the next, a share each.
+  void begin_prefetch(std::int64_t step) {
+    fetch_at = std::min(step * kStep, run.inner);
+    fetch_end = std::min((step + run.plan.block_steps) * kStep, run.inner);
+    const std::int64_t tiles = cpu::row_groups(rows) * ceil_div(columns, kTileColumns);
+    fetch_share = ceil_div(fetch_end - fetch_at, tiles);
+  }
+
+  void prefetch_share() {
+    const std::int64_t end = std::min(fetch_at + fetch_share, fetch_end);
+    for (; fetch_at < end; ++fetch_at) {
+      if (run.problem.packs_rows) prefetch(run.args.a, fetch_at, row, rows);
+      if (run.problem.packs_columns && !run.args.transpose_b) prefetch(run.args.b, fetch_at, column, columns);
+    }
+  }
+
+  static void prefetch(const Tensor& t, std::int64_t line, std::int64_t begin, std::int64_t count) {
+    const auto* from = reinterpret_cast<const std::byte*>(t.as<Element>() + line * t.stride(0) + begin);
+    const auto size_bytes = count * static_cast<std::int64_t>(sizeof(Element));
+    for (std::int64_t at = 0; at < size_bytes; at += 64) __builtin_prefetch(from + at, 0, 2);
   }
 
   void pack_rows(std::int64_t step, std::int64_t inner) {

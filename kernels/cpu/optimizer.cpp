@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "kernels/check.h"
-#include "kernels/cpu/simd.h"
+#include "kernels/cpu/row_lanes.h"
 
 namespace baekji::cpu {
 namespace {

@@ -51,8 +51,8 @@ void forward_rows(const RmsNormForwardArgs& args, std::int64_t begin, std::int64
 
 template <bool Accumulate, class X, class Y>
 void backward_row(const X* x, const Y* gain, float rstd, const Y* dy, X* dx, float* dgain, std::int64_t width) {
-  const float dot = lane_fold(
-      width, [rstd](Lanes dys, Lanes gains, Lanes xs) { return (dys * gains) * (xs * rstd); }, dy, gain, x);
+  const float dot = row_fold(
+      width, [rstd](RowLanes dys, RowLanes gains, RowLanes xs) { return (dys * gains) * (xs * rstd); }, dy, gain, x);
   const float mean = dot / static_cast<float>(width);
   BAEKJI_INDEPENDENT
   for (std::int64_t i = 0; i < width; ++i) {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "core/thread_pool.h"
-#include "kernels/cpu/simd.h"
+#include "kernels/cpu/row_lanes.h"
 #include "kernels/kernels.h"
 
 namespace baekji::cpu {
@@ -30,8 +30,8 @@ class GainSums {
 /// 1 / sqrt(mean of squares + eps) of one row.
 template <class X>
 float reciprocal_rms(const X* x, std::int64_t width, float eps) {
-  const float sum = lane_fold(
-      width, [](Lanes v) { return v * v; }, x);
+  const float sum = row_fold(
+      width, [](RowLanes v) { return v * v; }, x);
   return 1.0F / std::sqrt(sum / static_cast<float>(width) + eps);
 }
 

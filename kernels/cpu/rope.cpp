@@ -62,8 +62,8 @@ void forward_rows(const RopeForwardArgs& args, std::int64_t begin, std::int64_t 
 template <class T>
 void normalised_head_backward(const T* x, const T* gain, float rstd, const float* gradient, T* dx, float* dgain,
                               std::int64_t width) {
-  const float dot = lane_fold(
-      width, [rstd](Lanes d, Lanes gains, Lanes xs) { return (d * gains) * (xs * rstd); }, gradient, gain, x);
+  const float dot = row_fold(
+      width, [rstd](RowLanes d, RowLanes gains, RowLanes xs) { return (d * gains) * (xs * rstd); }, gradient, gain, x);
   const float mean = dot / static_cast<float>(width);
   BAEKJI_INDEPENDENT
   for (std::int64_t i = 0; i < width; ++i) {

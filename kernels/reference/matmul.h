@@ -1,5 +1,5 @@
 #pragma once
-// Reference matmul: each dot product is a left fold in index order of the inner dim.
+// Reference matmul: each dot product is a left fold of multiply-adds in index order of the inner dim.
 
 #include <vector>
 
@@ -40,7 +40,7 @@ void matmul(const MatmulArgs& args) {
     std::fill(dots.begin(), dots.end(), Scalar(0));
     for (std::size_t k = 0; k < inner; ++k) {
       const Scalar left = a[static_cast<std::size_t>(m) * inner + k];
-      for (std::size_t n = 0; n < columns; ++n) dots[n] = dots[n] + left * b[k * columns + n];
+      for (std::size_t n = 0; n < columns; ++n) dots[n] = multiply_add(left, b[k * columns + n], dots[n]);
     }
     const std::int64_t offset = m * args.c.stride(0);
     if (args.accumulate) {

@@ -9,8 +9,8 @@
 
 namespace baekji {
 
-/// Sums along a row run in this many interleaved lanes: element i is added to lane i % kLanes, lanes start at +0.
-inline constexpr std::int64_t kLanes = 16;
+/// Sums along a row run in this many interleaved lanes: element i is added to lane i % kRowLanes, lanes start at +0.
+inline constexpr std::int64_t kRowLanes = 16;
 /// Sums over rows (gains) run in fixed blocks of this many rows: a left fold from +0 inside a block, row by row and per
 /// column; then the block sums are added to the accumulator one after the other, in block order.
 inline constexpr std::int64_t kRowBlock = 64;
@@ -29,16 +29,16 @@ Scalar lane_tree(std::array<Scalar, Count> lanes) {
 /// The sum of a row in the lane order.
 template <class Scalar>
 Scalar lane_sum(std::span<const Scalar> row) {
-  std::array<Scalar, kLanes> lanes{};
-  for (std::size_t i = 0; i < row.size(); ++i) lanes[i % kLanes] = lanes[i % kLanes] + row[i];
+  std::array<Scalar, kRowLanes> lanes{};
+  for (std::size_t i = 0; i < row.size(); ++i) lanes[i % kRowLanes] = lanes[i % kRowLanes] + row[i];
   return lane_tree(lanes);
 }
 
 /// The sum of products a[i] * b[i] in the lane order; each product is rounded before it is added.
 template <class Scalar>
 Scalar lane_dot(std::span<const Scalar> a, std::span<const Scalar> b) {
-  std::array<Scalar, kLanes> lanes{};
-  for (std::size_t i = 0; i < a.size(); ++i) lanes[i % kLanes] = lanes[i % kLanes] + a[i] * b[i];
+  std::array<Scalar, kRowLanes> lanes{};
+  for (std::size_t i = 0; i < a.size(); ++i) lanes[i % kRowLanes] = lanes[i % kRowLanes] + a[i] * b[i];
   return lane_tree(lanes);
 }
 

@@ -60,6 +60,17 @@ inline double real_of(Complex x) {
   return x.real();
 }
 
+/// a * b + c; in one rounding for real scalars, as matrix units do it. Only matmul uses it.
+inline float multiply_add(float a, float b, float c) {
+  return std::fma(a, b, c);
+}
+inline double multiply_add(double a, double b, double c) {
+  return std::fma(a, b, c);
+}
+inline Complex multiply_add(Complex a, Complex b, Complex c) {
+  return a * b + c;
+}
+
 /// 1 / (1 + e^-x), through e^-|x| so that nothing overflows.
 template <class Scalar>
 Scalar sigmoid_of(Scalar x) {

@@ -67,10 +67,10 @@ class TestTensors {
 
   /// Row-major uniform values in centre +- spread, of a stream named `name`; the memory between rows gets them too.
   Tensor filled(Tensor t, const std::string& name, double spread = 2, double centre = 0) {
+    if (t.size() == 0) return t;
     const RandomStream stream("kernel tests", 7, name);
     std::int64_t extent = 1;
     for (int d = 0; d < t.rank(); ++d) extent += (t.dim(d) - 1) * t.stride(d);
-    if (t.size() == 0) extent = 0;
     const std::int64_t pitch = t.rank() > 1 ? t.stride(t.rank() == 4 ? 1 : 0) : 0;
     const std::int64_t width = pitch == 0 ? 0 : t.size() / (t.rank() == 4 ? t.dim(0) * t.dim(1) : t.dim(0));
     for (std::int64_t i = 0; i < extent; ++i) {

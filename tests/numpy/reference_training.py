@@ -386,7 +386,7 @@ class AdamW:
 
 
 def train(steps):
-    """Yields (parameters before the step, batch, loss, norm) of each step."""
+    """Yields the loss before each step, the gradient norm before clipping, and the parameters after the step."""
     order = BatchOrder(make_sources())
     parameters = genesis()
     optimizer = AdamW(parameters)

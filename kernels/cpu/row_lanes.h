@@ -59,35 +59,34 @@ T* row_of(const Tensor& tensor, std::int64_t row) {
   return tensor.as<T>() + row * tensor.stride(0);
 }
 
-using Lanes = float __attribute__((vector_size(kLanes * sizeof(float))));
-using LaneMask = std::int32_t __attribute__((vector_size(kLanes * sizeof(std::int32_t))));
+using RowLanes = float __attribute__((vector_size(kRowLanes * sizeof(float))));
 
-inline Lanes load_lanes(const float* from) {
-  Lanes lanes;
+inline RowLanes load_row_lanes(const float* from) {
+  RowLanes lanes;
   std::memcpy(&lanes, from, sizeof lanes);
   return lanes;
 }
-inline Lanes load_lanes(const Bfloat16* from) {
-  using Halves = std::uint16_t __attribute__((vector_size(kLanes * sizeof(std::uint16_t))));
-  using Words = std::uint32_t __attribute__((vector_size(kLanes * sizeof(std::uint32_t))));
+inline RowLanes load_row_lanes(const Bfloat16* from) {
+  using Halves = std::uint16_t __attribute__((vector_size(kRowLanes * sizeof(std::uint16_t))));
+  using Words = std::uint32_t __attribute__((vector_size(kRowLanes * sizeof(std::uint32_t))));
   Halves halves;
   std::memcpy(&halves, from, sizeof halves);
   const Words words = __builtin_convertvector(halves, Words) << 16;
-  return std::bit_cast<Lanes>(words);
+  return std::bit_cast<RowLanes>(words);
 }
 /// The first `count` (< 16) elements, zeros behind them. Adding a zero term changes no lane: lanes start at +0.
 template <class T>
-Lanes load_tail(const T* from, std::int64_t count) {
-  T padded[kLanes] = {};
+RowLanes load_row_tail(const T* from, std::int64_t count) {
+  T padded[kRowLanes] = {};
   std::memcpy(padded, from, static_cast<std::size_t>(count) * sizeof(T));
-  return load_lanes(padded);
+  return load_row_lanes(padded);
 }
-inline void store_lanes(float* to, Lanes lanes) {
+inline void store_row_lanes(float* to, RowLanes lanes) {
   std::memcpy(to, &lanes, sizeof lanes);
 }
 
 /// lane_tree of reduce.h on a vector.
-inline float lane_tree(Lanes v) {
+inline float lane_tree(RowLanes v) {
   const auto h8 = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
                   __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
   const auto h4 = __builtin_shufflevector(h8, h8, 0, 1, 2, 3) + __builtin_shufflevector(h8, h8, 4, 5, 6, 7);
@@ -97,11 +96,11 @@ inline float lane_tree(Lanes v) {
 
 /// The sum of term(i...) over [0, size) in the lane order, where term maps vectors loaded from the rows to a vector.
 template <class Term, class... T>
-float lane_fold(std::int64_t size, const Term& term, const T*... rows) {
-  Lanes lanes{};
+float row_fold(std::int64_t size, const Term& term, const T*... rows) {
+  RowLanes lanes{};
   std::int64_t i = 0;
-  for (; i + kLanes <= size; i += kLanes) lanes += term(load_lanes(rows + i)...);
-  if (i < size) lanes += term(load_tail(rows + i, size - i)...);
+  for (; i + kRowLanes <= size; i += kRowLanes) lanes += term(load_row_lanes(rows + i)...);
+  if (i < size) lanes += term(load_row_tail(rows + i, size - i)...);
   return lane_tree(lanes);
 }
 
