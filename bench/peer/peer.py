@@ -16,6 +16,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -87,7 +88,6 @@ def step_function(model, shape, precision, rank, processes, torch):
 def measure(job):
     """Runs in a fresh process: trains, and returns what it saw."""
     import resource
-    import time
 
     import torch
 
@@ -133,11 +133,13 @@ def run_job(job, env, timeout_s, folder):
         children.append(subprocess.Popen([sys.executable, __file__, "--measure", text], env={**os.environ, **env},
                                          stdout=log, stderr=subprocess.STDOUT))
         outputs.append(output)
+    deadline = time.monotonic() + timeout_s
     try:
-        for child in children:
-            child.wait(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        return None, f"longer than {timeout_s} s"
+        # One process that fails leaves the others waiting for it: the first failure ends all.
+        while any(child.poll() is None for child in children) and not any(child.poll() for child in children):
+            if time.monotonic() > deadline:
+                return None, f"longer than {timeout_s} s"
+            time.sleep(0.05)
     finally:
         for child in children:
             if child.poll() is None:
