@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "checkpoint/hdf5_writer.h"
 #include "checkpoint/shard_file.h"
 #include "core/error.h"
 #include "core/hdf5.h"
@@ -56,7 +57,7 @@ void map_range(const Hdf5Handle& properties, const TensorRanges& whole, const Ma
   }
 }
 
-void write_tensor(const Hdf5File& file, const TensorRanges& whole, const Manifest& manifest, StateKind kind) {
+void write_tensor(const Hdf5Writer& file, const TensorRanges& whole, const Manifest& manifest, StateKind kind) {
   const LogicalTensor& tensor = *whole.tensor;
   const std::string name = index_dataset_name(tensor, kind);
   const std::string place = file.path() + " : " + name;
@@ -71,6 +72,7 @@ void write_tensor(const Hdf5File& file, const TensorRanges& whole, const Manifes
       H5Dcreate2(file.get(), name.c_str(), H5T_IEEE_F32LE, space.get(), links.get(), properties.get(), H5P_DEFAULT),
       "cannot create a virtual dataset", place);
   dataset.close("cannot write a virtual dataset", place);
+  file.check();
 }
 
 }  // namespace
@@ -107,7 +109,7 @@ std::vector<RangePiece> range_pieces(const LogicalTensor& tensor, const SavedRan
 }
 
 void write_index_file(const std::filesystem::path& path, const Manifest& manifest) {
-  Hdf5File file = Hdf5File::create(path);
+  Hdf5Writer file(path);
   file.write_attribute("/", "format", std::string("baekji.index.v1"));
   file.write_attribute("/", "step", manifest.info.step);
   file.write_attribute("/", "contract", to_hex(manifest.info.contract));

@@ -1,8 +1,8 @@
 #include "checkpoint/shard_file.h"
 
-#include <array>
 #include <map>
 
+#include "checkpoint/hdf5_writer.h"
 #include "core/error.h"
 
 namespace baekji {
@@ -25,17 +25,14 @@ void check_shard(const StateShard& shard) {
   }
 }
 
-void write_range(Hdf5File& file, const StateShard& shard) {
-  const std::array<std::uint64_t, 1> dims{static_cast<std::uint64_t>(shard.count)};
+void write_range(Hdf5Writer& file, const StateShard& shard) {
   for (const StateKind kind : kStateKinds) {
     const std::string name = shard_dataset_name(*shard.tensor, kind, shard.slice, shard.begin);
-    const std::string place = file.path() + " : " + name;
-    Hdf5Handle dataset = file.create_dataset(name, H5T_IEEE_F32LE, dims);
-    hdf5_write_range(dataset, H5T_NATIVE_FLOAT, 0, dims[0], shard.values[static_cast<std::size_t>(kind)], place);
+    const float* const values = shard.values[static_cast<std::size_t>(kind)];
+    file.write_dataset(name, std::span(values, static_cast<std::size_t>(shard.count)));
     file.write_attribute(name, "slice", shard.slice);
     file.write_attribute(name, "begin", shard.begin);
     file.write_attribute(name, "count", shard.count);
-    dataset.close("cannot write a dataset of a checkpoint", place);
   }
 }
 
@@ -52,7 +49,7 @@ std::string shard_dataset_name(const LogicalTensor& tensor, StateKind kind, std:
 ShardRecord write_shard_file(const std::filesystem::path& path, std::int64_t step, std::int64_t writer,
                              std::span<const StateShard> shards) {
   ShardRecord record{.writer = writer, .file = {.name = path.filename().string()}, .tensors = {}, .ranges = {}};
-  Hdf5File file = Hdf5File::create(path);
+  Hdf5Writer file(path);
   file.write_attribute("/", "format", std::string("baekji.shard.v1"));
   file.write_attribute("/", "step", step);
   file.write_attribute("/", "writer", writer);

@@ -43,5 +43,6 @@ function(baekji_test folder)
   target_link_libraries(${folder}_test PRIVATE ${ARGN} GTest::gtest_main GTest::gmock)
   target_compile_definitions(${folder}_test PRIVATE
     BAEKJI_SOURCE_DIR="${CMAKE_SOURCE_DIR}" BAEKJI_BINARY="$<TARGET_FILE:baekji>")
+  add_dependencies(${folder}_test baekji)  # some cases start the program itself
   gtest_discover_tests(${folder}_test TEST_PREFIX "${folder}." DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300)
 endfunction()

@@ -1,10 +1,10 @@
 #include "data/token_store_writer.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -33,29 +33,28 @@ class Spool {
     if (fd_ < 0) fail("cannot create a scratch file");
     ::unlink(path_.c_str());
   }
-  ~Spool() {
-    if (map_ != nullptr) ::munmap(map_, static_cast<std::size_t>(size_bytes_));
-    ::close(fd_);
-  }
+  ~Spool() { ::close(fd_); }
   Spool(const Spool&) = delete;
   Spool& operator=(const Spool&) = delete;
 
   void append(const void* data, std::size_t size) {
     buffer_.append(static_cast<const char*>(data), size);
-    size_bytes_ += static_cast<std::int64_t>(size);
     if (buffer_.size() >= kBufferBytes) flush();
   }
 
-  /// Ends writing; the whole file as memory that the system pages in and out.
-  const std::byte* map() {
-    flush();
-    if (size_bytes_ == 0) return nullptr;
-    map_ = ::mmap(nullptr, static_cast<std::size_t>(size_bytes_), PROT_READ, MAP_SHARED, fd_, 0);
-    if (map_ == MAP_FAILED) {
-      map_ = nullptr;
-      fail("cannot map a scratch file");
+  /// Ends writing.
+  void finish() { flush(); }
+
+  void read(std::uint64_t offset_bytes, std::size_t size, void* out) const {
+    auto* to = static_cast<char*>(out);
+    while (size > 0) {
+      const ssize_t got = ::pread(fd_, to, size, static_cast<off_t>(offset_bytes));
+      if (got < 0 && errno == EINTR) continue;
+      if (got <= 0) fail("cannot read a scratch file back");
+      to += got;
+      offset_bytes += static_cast<std::uint64_t>(got);
+      size -= static_cast<std::size_t>(got);
     }
-    return static_cast<const std::byte*>(map_);
   }
 
  private:
@@ -81,8 +80,6 @@ class Spool {
   std::string path_;
   std::string buffer_;
   int fd_ = -1;
-  std::int64_t size_bytes_ = 0;
-  void* map_ = nullptr;
 };
 
 // The tokens of all documents in the order of the input.
@@ -227,13 +224,8 @@ void Builder::split() {
 
 template <class Stored>
 void Builder::write(SpooledDocuments& spooled) {
-  const std::byte* tokens = spooled.tokens.map();
-  const std::byte* ends = spooled.ends.map();
-  const auto end_of = [&](std::uint64_t document) {
-    std::uint64_t end = 0;
-    std::memcpy(&end, ends + document * sizeof(end), sizeof(end));
-    return end;
-  };
+  spooled.tokens.finish();
+  spooled.ends.finish();
   Hdf5File file = Hdf5File::create(partial_);
   const std::uint64_t token_count[] = {static_cast<std::uint64_t>(info_.tokens)};
   const std::uint64_t offset_count[] = {static_cast<std::uint64_t>(info_.documents) + 1};
@@ -262,11 +254,13 @@ void Builder::write(SpooledDocuments& spooled) {
   const KeyedPermutation shuffle("baekji.documents", options_.shuffle_seed, "", documents);
   for (std::uint64_t d = 0; d < documents; ++d) {
     const std::uint64_t from = shuffle(d);
-    const std::uint64_t begin = from == 0 ? 0 : end_of(from - 1);
-    const std::size_t count = end_of(from) - begin;
+    std::array<std::uint64_t, 2> range{};  // of the document's tokens; the first begins at 0
+    const std::size_t known = from == 0 ? 1 : 2;
+    spooled.ends.read((from + 1 - known) * sizeof(range[0]), known * sizeof(range[0]), &range[2 - known]);
+    const std::size_t count = range[1] - range[0];
     const std::size_t old_size = out.size();
     out.resize(old_size + count);
-    std::memcpy(out.data() + old_size, tokens + begin * sizeof(Stored), count * sizeof(Stored));
+    spooled.tokens.read(range[0] * sizeof(Stored), count * sizeof(Stored), out.data() + old_size);
     ids.assign(out.begin() + static_cast<std::ptrdiff_t>(old_size), out.end());
     tree.add(document_leaf(ids));
     total += count;

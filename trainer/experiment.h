@@ -91,12 +91,14 @@ struct LogConfig {
   std::int64_t every = 10;
   std::int64_t detail_every = 0;
   bool tensorboard = true;
+  bool measure_ceiling = true;
 
   template <class V>
   void visit(V& v) {
     v.field("every", every, "steps between progress lines");
     v.field("detail_every", detail_every, "steps between per-parameter norms; 0 means never");
     v.field("tensorboard", tensorboard, "write TensorBoard event files");
+    v.field("measure_ceiling", measure_ceiling, "measure the matmul ceiling at the start (0.3 s); without it there is no mfu");
   }
 };
 

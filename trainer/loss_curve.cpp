@@ -211,9 +211,9 @@ std::vector<double> axis_ticks(double low, double high, int wanted) {
   return ticks;
 }
 
-std::string loss_curve_svg(const LossCurve& given) {
-  LossCurve curve = given;
-  curve.training = finite_points(given.training);
+std::string loss_curve_svg(const LossCurve& whole) {
+  LossCurve curve = whole;
+  curve.training = finite_points(whole.training);
   for (auto& [source, points] : curve.validation) points = finite_points(points);
   std::erase_if(curve.unigram_entropy, [](const auto& entry) { return !std::isfinite(entry.second); });
 

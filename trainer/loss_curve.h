@@ -30,7 +30,7 @@ LossCurve read_loss_curve(FileSystem& files, const std::filesystem::path& run_fo
 
 /// The picture. Training is drawn as the mean of up to about 700 groups of neighbouring steps over a band of their
 /// extremes; with fewer steps than that it is every step.
-std::string loss_curve_svg(const LossCurve& curve);
+std::string loss_curve_svg(const LossCurve& whole);
 
 /// About `wanted` round numbers (1, 2 or 5 times a power of ten apart) that cover [low, high], none outside it.
 std::vector<double> axis_ticks(double low, double high, int wanted);

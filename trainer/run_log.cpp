@@ -5,6 +5,7 @@
 
 #include <fstream>
 #include <iostream>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "core/file_system.h"
@@ -46,6 +47,11 @@ struct RunLog::State {
     if (tensorboard) tensorboard->scalars(step, values);
   }
 
+  /// The share of the ceiling; not a number when there is none.
+  double share(double work, double time_s) const {
+    return ceiling_flops > 0 ? work / time_s / ceiling_flops : std::numeric_limits<double>::quiet_NaN();
+  }
+
   const Experiment& experiment;
   RunFolder folder;
   double ceiling_flops;
@@ -75,7 +81,7 @@ void RunLog::step(std::int64_t step, const RunPosition& position, const StepResu
                             .learning_rate = result.learning_rate,
                             .step_s = step_s,
                             .tokens_per_s = static_cast<double>(result.tokens) / step_s,
-                            .mfu = flops / step_s / s.ceiling_flops,
+                            .mfu = s.share(flops, step_s),
                             .memory_bytes = resident_bytes()};
   s.metrics.step(metrics);
   s.scalars(step, {{"train/loss", metrics.loss},
@@ -91,7 +97,7 @@ void RunLog::step(std::int64_t step, const RunPosition& position, const StepResu
                                   .grad_norm = metrics.grad_norm,
                                   .learning_rate = metrics.learning_rate,
                                   .tokens_per_s = s.rate.tokens_per_s(),
-                                  .mfu = s.flops / s.seconds / s.ceiling_flops,
+                                  .mfu = s.share(s.flops, s.seconds),
                                   .memory_bytes = metrics.memory_bytes,
                                   .eta_s = s.rate.eta_s(steps - step)}));
 }
@@ -136,12 +142,14 @@ void RunLog::finish(const Summary& summary) {
                                  {"loss_curve", s.folder.loss_curve().string()},
                                  {"checkpoint", summary.checkpoint},
                                  {"peak_memory_bytes", peak_resident_bytes()},
-                                 {"matmul_ceiling_flops", s.ceiling_flops},
                                  {"validation", nlohmann::ordered_json::array()}};
   if (s.tokens > 0) {  // a complete run that is started again has trained nothing: the old rates stay unknown, not zero
     json["seconds"] = s.seconds;
     json["tokens_per_s"] = static_cast<double>(s.tokens) / s.seconds;
-    json["mfu"] = s.flops / s.seconds / s.ceiling_flops;
+    if (s.ceiling_flops > 0) {
+      json["matmul_ceiling_flops"] = s.ceiling_flops;
+      json["mfu"] = s.share(s.flops, s.seconds);
+    }
   }
   for (const SourceLoss& source : summary.validation) {
     const auto entropy = summary.unigram_entropy.find(source.source);

@@ -26,7 +26,7 @@ class RunLog {
     const Experiment& experiment;
     RunFolder folder;
     std::int64_t resumed_step = 0;    ///< lines of later steps are from before a crash and are dropped
-    double ceiling_flops = 0;         ///< measured matmul ceiling of this device and precision, FLOP/s
+    double ceiling_flops = 0;         ///< measured matmul ceiling of this device and precision, FLOP/s; 0: not measured, no mfu
   };
   explicit RunLog(const Args& args);
   ~RunLog();

@@ -86,7 +86,7 @@ class Run {
         log_({.experiment = e,
               .folder = folder_,
               .resumed_step = history_.position().step,
-              .ceiling_flops = measure_matmul_ceiling(pool_, compute_type(e))}) {}
+              .ceiling_flops = e.log.measure_ceiling ? measure_matmul_ceiling(pool_, compute_type(e)) : 0.0}) {}
 
   void go() {
     introduce();

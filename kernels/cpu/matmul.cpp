@@ -1,7 +1,6 @@
 #include "kernels/cpu/matmul.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "kernels/check.h"
 
@@ -15,8 +14,9 @@ constexpr std::int64_t kStreamRows = 64;
 constexpr std::int64_t kStreamSteps = 2048;
 constexpr std::int64_t kStreamColumns = 512;  // bounds the partial tile when the inner dim is longer than kStreamSteps
 // A task that packs on its own: near-square tiles, whose packing costs one pass over their edges.
-constexpr std::int64_t kPackRows = 192;
+constexpr std::int64_t kPackRows = 128;
 constexpr std::int64_t kPackColumns = 256;
+constexpr std::int64_t kFewTasks = 8;
 constexpr std::int64_t kPackSteps = 256;
 // Enough tasks for the threads of a laptop to end together, unless they would be too short to hand out (about 4 us).
 constexpr std::int64_t kEnoughTasks = 32;
@@ -35,7 +35,7 @@ std::string pair_of(const Tensor& a, const Tensor& b, const Tensor& c) {
 
 MatmulPlan plan_matmul(const MatmulProblem& p) {
   MatmulPlan plan;
-  const bool packs = p.packs_rows || p.packs_columns;
+  const bool packs = p.transposed_rows || p.packs_columns;
   plan.block_steps = packs ? kPackSteps : kStreamSteps;
   const std::int64_t panels = ceil_div(p.columns, kTileColumns);
   const std::int64_t work = p.rows * p.columns * std::max<std::int64_t>(p.steps, 1);
@@ -43,8 +43,13 @@ MatmulPlan plan_matmul(const MatmulProblem& p) {
   std::int64_t most_rows = kStreamRows;
   std::int64_t most_columns = p.steps > kStreamSteps ? kStreamColumns : panels * kTileColumns;
   if (packs) {
-    most_rows = getenv("TR")?atoi(getenv("TR")):128;
-    most_columns = getenv("TC")?atoi(getenv("TC")):128;
+    most_rows = kPackRows;
+    most_columns = kPackColumns;
+    const auto tasks = [&] { return ceil_div(p.rows, most_rows) * ceil_div(p.columns, most_columns); };
+    while (tasks() < std::min(wanted, kFewTasks) && most_columns > kTileColumns) {
+      if (most_columns >= most_rows) most_columns /= 2;
+      else most_rows /= 2;
+    }
   }
   plan.row_tasks = ceil_div(p.rows, most_rows);
   plan.column_tasks = ceil_div(panels * kTileColumns, most_columns);
@@ -106,8 +111,7 @@ struct CpuMatmul::Task {
 
   void compute_block(std::int64_t step, std::int64_t steps) {
     const std::int64_t inner = std::min(steps * kStep, run.inner - step * kStep);
-    static const int mode = getenv("MODE") ? atoi(getenv("MODE")) : 0;
-    if (run.problem.packs_rows && !(kStep==1 && (mode&1))) pack_rows(step, inner);
+    if (run.problem.packs_rows) pack_rows(step, inner);
     const std::byte* panel = column_panels;
     std::int64_t panel_bytes = kPackSteps * kTileColumns * kStepBytes;
     if (run.problem.packs_columns) {
@@ -151,11 +155,6 @@ struct CpuMatmul::Task {
   }
 
   void set_rows(cpu::TileArgs& tile, std::int64_t step, std::int64_t group, std::int64_t first) const {
-    static const int mode = getenv("MODE") ? atoi(getenv("MODE")) : 0;
-    if (run.problem.packs_rows && kStep==1 && (mode&1)) {
-      tile.a = reinterpret_cast<const std::byte*>(run.args.a.as<Element>() + step*run.args.a.stride(0)+row+first);
-      tile.a_row = 4; tile.a_step = run.args.a.stride(0)*4; return;
-    }
     if (run.problem.packs_rows) {
       tile.a = row_panels + group * kPackSteps * cpu::kStoredRows * kStepBytes;
       tile.a_row = kStepBytes;
@@ -163,9 +162,17 @@ struct CpuMatmul::Task {
       return;
     }
     const Tensor& a = run.args.a;
-    tile.a = reinterpret_cast<const std::byte*>(a.as<Element>() + (row + first) * a.stride(0) + step * kStep);
-    tile.a_row = a.stride(0) * static_cast<std::int64_t>(sizeof(Element));
-    tile.a_step = kStepBytes;
+    const std::int64_t row_bytes = a.stride(0) * static_cast<std::int64_t>(sizeof(Element));
+    const auto* from = static_cast<const std::byte*>(a.data());
+    if (run.args.transpose_a) {
+      tile.a = from + step * row_bytes + (row + first) * kStepBytes;
+      tile.a_row = kStepBytes;
+      tile.a_step = row_bytes;
+    } else {
+      tile.a = from + (row + first) * row_bytes + step * kStepBytes;
+      tile.a_row = row_bytes;
+      tile.a_step = kStepBytes;
+    }
   }
 
   // Packing reads short pieces of rows far apart, which no hardware prefetcher foresees, and would wait for memory each
@@ -180,7 +187,7 @@ struct CpuMatmul::Task {
   void prefetch_share() {
     const std::int64_t end = std::min(fetch_at + fetch_share, fetch_end);
     for (; fetch_at < end; ++fetch_at) {
-      if (run.problem.packs_rows) prefetch(run.args.a, fetch_at, row, rows);
+      if (run.args.transpose_a) prefetch(run.args.a, fetch_at, row, rows);
       if (run.problem.packs_columns && !run.args.transpose_b) prefetch(run.args.b, fetch_at, column, columns);
     }
   }
@@ -236,7 +243,9 @@ void CpuMatmul::run(const MatmulArgs& args) {
   run.problem = {.rows = args.c.dim(0),
                  .columns = args.c.dim(1),
                  .steps = ceil_div(run.inner, cpu::step_elements(type)),
-                 .packs_rows = args.transpose_a,
+                 // A transposed fp32 operand is broadcast from where it lies; bf16 must be paired along the inner dim.
+                 .packs_rows = args.transpose_a && type == DType::kBfloat16,
+                 .transposed_rows = args.transpose_a,
                  .packs_columns = !args.b_is_weight};
   run.plan = plan_matmul(run.problem);
   if (args.b_is_weight) run.weight = packed_weight(run);

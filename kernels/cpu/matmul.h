@@ -25,8 +25,9 @@ struct MatmulProblem {
   std::int64_t rows = 0;
   std::int64_t columns = 0;
   std::int64_t steps = 0;   ///< of the inner dim: 1 fp32 or 2 bf16 elements each
-  bool packs_rows = false;  ///< a is transposed, so that tasks pack it
-  bool packs_columns = false;  ///< b has no packed copy, so that tasks pack it
+  bool packs_rows = false;       ///< tasks pack their part of a
+  bool transposed_rows = false;  ///< a is transposed
+  bool packs_columns = false;    ///< b has no packed copy, so that tasks pack it
 };
 
 MatmulPlan plan_matmul(const MatmulProblem& problem);

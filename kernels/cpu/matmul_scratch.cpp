@@ -16,14 +16,18 @@ namespace {
 constexpr std::int64_t kPageBytes = 4096;
 constexpr std::int64_t kHugePageBytes = std::int64_t{2} << 20;
 
+std::int64_t alignment_of(std::int64_t size_bytes) { return size_bytes >= kHugePageBytes ? kHugePageBytes : kPageBytes; }
+
 }  // namespace
+
+std::int64_t aligned_size_bytes(std::int64_t size_bytes) { return round_up(size_bytes, alignment_of(size_bytes)); }
 
 void AlignedBuffer::Free::operator()(std::byte* data) const { std::free(data); }
 
 void AlignedBuffer::reserve(std::int64_t size_bytes) {
   if (size_bytes <= size_bytes_) return;
-  const std::int64_t alignment = size_bytes >= kHugePageBytes ? kHugePageBytes : kPageBytes;
-  const std::int64_t rounded = round_up(size_bytes, alignment);
+  const std::int64_t alignment = alignment_of(size_bytes);
+  const std::int64_t rounded = aligned_size_bytes(size_bytes);
   data_.reset();
   size_bytes_ = 0;
   auto* data = static_cast<std::byte*>(

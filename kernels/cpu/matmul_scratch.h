@@ -25,6 +25,9 @@ class AlignedBuffer {
   std::int64_t size_bytes_ = 0;
 };
 
+/// What AlignedBuffer::reserve really takes for a request of `size_bytes`.
+std::int64_t aligned_size_bytes(std::int64_t size_bytes);
+
 /// One block of working memory for each thread of a pool, borrowed for the length of a task. Which task gets which block
 /// changes from run to run, so nothing may be carried over in it.
 class TaskScratch {

@@ -10,4 +10,5 @@ with h5py.File(sys.argv[1], "r") as file:
         dataset = file[name]
         assert dataset.is_virtual
         values = dataset[...]
-        print(name, "x".join(map(str, dataset.shape)), dataset.dtype, hashlib.sha256(values.astype("<f4").tobytes()).hexdigest())
+        digest = hashlib.sha256(values.astype("<f4").tobytes()).hexdigest()
+        print(name, "x".join(map(str, dataset.shape)), dataset.dtype, digest)

@@ -111,10 +111,9 @@ class FunctionFinder {
     for (at_ = 0; at_ < code_.size(); ++at_) {
       const char c = code_[at_];
       if (c == '\n') line_ += 1;
+      const bool ends_head = c == '}' || c == ';' || (c == ':' && access_label());
       if (c == '{') open();
-      else if (c == '}') head_.clear();  // the end of a scope
-      else if (c == ';') head_.clear();
-      else if (c == ':' && access_label()) head_.clear();
+      else if (ends_head) head_.clear();
       else add(c);
     }
     return std::move(functions_);

@@ -10,7 +10,6 @@
 #include <string>
 #include <vector>
 
-#include "core/random.h"
 #include "core/tensor.h"
 #include "core/thread_pool.h"
 #include "kernels/kernels.h"
@@ -68,7 +67,7 @@ class TestTensors {
   /// Row-major uniform values in centre +- spread, of a stream named `name`; the memory between rows gets them too.
   Tensor filled(Tensor t, const std::string& name, double spread = 2, double centre = 0) {
     if (t.size() == 0) return t;
-    const RandomStream stream("kernel tests", 7, name);
+    const std::uint64_t key = std::hash<std::string>()(name);
     std::int64_t extent = 1;
     for (int d = 0; d < t.rank(); ++d) extent += (t.dim(d) - 1) * t.stride(d);
     const std::int64_t pitch = t.rank() > 1 ? t.stride(t.rank() == 4 ? 1 : 0) : 0;
@@ -76,12 +75,19 @@ class TestTensors {
     for (std::int64_t i = 0; i < extent; ++i) {
       const bool gap = pitch != 0 && i % pitch >= width;
       const std::int64_t index = pitch == 0 ? i : i / pitch * width + i % pitch;
-      set_element(t, i, gap ? 777 : centre + spread * (2 * stream.uniform(static_cast<std::uint64_t>(index)) - 1));
+      set_element(t, i, gap ? 777 : centre + spread * (2 * uniform(key + static_cast<std::uint64_t>(index)) - 1));
     }
     return t;
   }
 
  private:
+  /// SplitMix64's output function: cheap, and good enough for values that only have to be unlike each other.
+  static double uniform(std::uint64_t x) {
+    x *= 0x9E3779B97F4A7C15ULL;
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ULL;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EBULL;
+    return static_cast<double>((x ^ (x >> 31)) >> 11) * 0x1p-53;
+  }
   void* memory(std::int64_t size_bytes) {
     blocks_.push_back(std::make_unique<std::vector<std::max_align_t>>(
         static_cast<std::size_t>(size_bytes) / sizeof(std::max_align_t) + 1));

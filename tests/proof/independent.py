@@ -104,7 +104,9 @@ def slice_geometry(tensor):
     rows, columns = (1, shape[0]) if len(shape) == 1 else shape
     padded = tensor["padded_rows"] or rows
     split, slices = tensor["split"], tensor["slices"]
-    return rows, columns, padded, padded // (slices if split == "rows" else 1), columns // (slices if split == "columns" else 1)
+    slice_rows = padded // (slices if split == "rows" else 1)
+    slice_columns = columns // (slices if split == "columns" else 1)
+    return rows, columns, padded, slice_rows, slice_columns
 
 
 def master_slice(tensor, key, slice_index):
@@ -146,7 +148,8 @@ def genesis_root(state):
             for begin in range(0, len(master), 4 * CHUNK):
                 data = master[begin:begin + 4 * CHUNK]
                 for kind in range(3):
-                    leaves.append(leaf(tensor, kind, slice_index, begin // (4 * CHUNK), data if kind == 0 else bytes(len(data))))
+                    values = data if kind == 0 else bytes(len(data))
+                    leaves.append(leaf(tensor, kind, slice_index, begin // (4 * CHUNK), values))
     return tree(leaves)
 
 

@@ -72,7 +72,7 @@ inline fs::path experiment_file() {
                          "[numerics]\nglobal_batch = 8\nmicro_batch = 2\nreplicas = 2\ntensor_grains = 2\nloss_chunk = 24\n"
                          "[layout]\nthreads = 1\n"
                          "[run]\nsteps = 6\ncheckpoint_every = 2\nkeep = 3\nevaluate_every = 0\nevaluate_sequences = 4\n"
-                         "[log]\ntensorboard = false\n";
+                         "[log]\ntensorboard = false\nmeasure_ceiling = false\n";
   return path;
 }
 
