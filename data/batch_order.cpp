@@ -24,7 +24,9 @@ std::int64_t checked_product(std::int64_t a, std::int64_t b) {
   return product;
 }
 
-std::string stage_place(std::size_t stage) { return fmt::format("stage {}", stage + 1); }
+std::string stage_place(std::size_t stage) {
+  return fmt::format("stage {}", stage + 1);
+}
 
 // Whole numbers of sequences per block in proportion to the weights: largest remainder, ties to the earlier source.
 std::vector<std::int64_t> mixture_quotas(const std::vector<OrderSource>& sources, const std::vector<double>& weights,
@@ -40,7 +42,9 @@ std::vector<std::int64_t> mixture_quotas(const std::vector<OrderSource>& sources
     sum = sum + weights[s];
   }
   if (!(sum > 0) || !std::isfinite(sum)) {
-    throw Error("the weights of a stage must have a positive, finite sum").values("> 0", fmt::format("{}", sum)).at(place);
+    throw Error("the weights of a stage must have a positive, finite sum")
+        .values("> 0", fmt::format("{}", sum))
+        .at(place);
   }
   std::vector<std::int64_t> quotas(weights.size());
   std::vector<double> remainders(weights.size());
@@ -81,7 +85,8 @@ struct Slot {
 };
 using BlockTable = std::vector<Slot>;
 
-BlockTable make_block_table(std::uint64_t seed, int stage, std::int64_t block, const std::vector<std::int64_t>& quotas) {
+BlockTable make_block_table(std::uint64_t seed, int stage, std::int64_t block,
+                            const std::vector<std::int64_t>& quotas) {
   std::vector<std::int32_t> source_of_card;
   source_of_card.reserve(static_cast<std::size_t>(BatchOrder::kMixtureBlock));
   for (std::size_t s = 0; s < quotas.size(); ++s) {
@@ -102,9 +107,10 @@ BlockTable make_block_table(std::uint64_t seed, int stage, std::int64_t block, c
 
 struct BatchOrder::Plan {
   struct Stage {
-    std::int64_t first_sequence = 0;        // sequences of all stages before
-    std::vector<std::int64_t> quotas;       // by source
-    std::vector<std::int64_t> base_tokens;  // by source: where the stage's first sequence starts; a multiple of the span
+    std::int64_t first_sequence = 0;   // sequences of all stages before
+    std::vector<std::int64_t> quotas;  // by source
+    std::vector<std::int64_t>
+        base_tokens;  // by source: where the stage's first sequence starts; a multiple of the span
     std::vector<std::int64_t> drawn_tokens;  // by source: tokens that the stages before trained on
   };
 
@@ -171,7 +177,8 @@ void BatchOrder::Plan::check_sources() {
             .at(fmt::format("sources {} and {}", other + 1, s + 1));
       }
     }
-    const bool used = std::any_of(stages.begin(), stages.end(), [&](const OrderStage& st) { return st.weights[s] > 0; });
+    const bool used =
+        std::any_of(stages.begin(), stages.end(), [&](const OrderStage& st) { return st.weights[s] > 0; });
     spans.push_back(sources[s].train_tokens < 1 ? 0 : (sources[s].train_tokens - 1) / span);
     if (used && spans[s] == 0) {
       throw Error("a source has too few training tokens for one sequence of the longest context")
@@ -244,9 +251,15 @@ BatchOrder::BatchOrder(std::uint64_t seed, std::vector<OrderSource> sources, std
   plan_ = std::move(plan);
 }
 
-const std::vector<OrderSource>& BatchOrder::sources() const { return plan_->sources; }
-const std::vector<OrderStage>& BatchOrder::stages() const { return plan_->stages; }
-std::int64_t BatchOrder::span() const { return plan_->span; }
+const std::vector<OrderSource>& BatchOrder::sources() const {
+  return plan_->sources;
+}
+const std::vector<OrderStage>& BatchOrder::stages() const {
+  return plan_->stages;
+}
+std::int64_t BatchOrder::span() const {
+  return plan_->span;
+}
 
 int BatchOrder::stage_index(std::int64_t step) const {
   if (step < 1 || step > kMaxStep) {
@@ -265,7 +278,9 @@ std::int64_t BatchOrder::quota(int stage_index, int source) const {
   return plan_->details.at(static_cast<std::size_t>(stage_index)).quotas.at(static_cast<std::size_t>(source));
 }
 
-std::int64_t BatchOrder::spans_per_pass(int source) const { return plan_->spans.at(static_cast<std::size_t>(source)); }
+std::int64_t BatchOrder::spans_per_pass(int source) const {
+  return plan_->spans.at(static_cast<std::size_t>(source));
+}
 
 SequencePosition BatchOrder::at(std::int64_t step, std::int64_t index) const {
   const Plan& plan = *plan_;
@@ -336,14 +351,17 @@ std::int64_t BatchOrder::highest_pass(std::int64_t step, int source) const {
   return ((end - 1) / plan_->span) / plan_->spans[s];
 }
 
-std::optional<std::int64_t> BatchOrder::first_step_of_pass(int source, std::int64_t pass, std::int64_t last_step) const {
+std::optional<std::int64_t> BatchOrder::first_step_of_pass(int source, std::int64_t pass,
+                                                           std::int64_t last_step) const {
   if (last_step < 1 || highest_pass(last_step, source) < pass) return std::nullopt;
   std::int64_t low = 1;
   std::int64_t high = last_step;
   while (low < high) {  // highest_pass never falls
     const std::int64_t middle = low + (high - low) / 2;
-    if (highest_pass(middle, source) >= pass) high = middle;
-    else low = middle + 1;
+    if (highest_pass(middle, source) >= pass)
+      high = middle;
+    else
+      low = middle + 1;
   }
   return low;
 }

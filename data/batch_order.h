@@ -1,7 +1,7 @@
 #pragma once
 // BatchOrder: which tokens sequence `index` of step `step` is made of, as a pure function of the experiment. No index
-// files, no state to save: any process computes any position, so a restart, another layout or an outside auditor gets the
-// same order. The method is specified to the byte in docs/formats/batch-order.md.
+// files, no state to save: any process computes any position, so a restart, another layout or an outside auditor gets
+// the same order. The method is specified to the byte in docs/formats/batch-order.md.
 
 #include <cstdint>
 #include <memory>
@@ -16,7 +16,8 @@ namespace baekji {
 /// A source of training tokens. The name is part of the order's key: renaming a source reorders it.
 struct OrderSource {
   std::string name;
-  std::int64_t train_tokens = 0;  ///< the tokens [0, train_tokens) of its store; validation tokens follow and are never drawn
+  std::int64_t train_tokens =
+      0;  ///< the tokens [0, train_tokens) of its store; validation tokens follow and are never drawn
 };
 
 /// What holds from optimizer step `from_step` on. Steps count from 1; the first stage starts at step 1.
@@ -44,10 +45,10 @@ class BatchOrder {
   /// granularity of weights 1/4096, and a block's table 32 KiB and 0.4 ms to make.
   static constexpr std::int64_t kMixtureBlock = 4096;
 
-  /// Throws Error when: there is no source or stage; two sources have one name; the first stage does not start at step 1
-  /// or the stages do not follow one another; a weight is negative, not finite, or positive but below 1 / 4096 of their
-  /// sum; a stage's context does not divide the longest context; a source with weight has fewer training tokens than the
-  /// longest context + 1.
+  /// Throws Error when: there is no source or stage; two sources have one name; the first stage does not start at step
+  /// 1 or the stages do not follow one another; a weight is negative, not finite, or positive but below 1 / 4096 of
+  /// their sum; a stage's context does not divide the longest context; a source with weight has fewer training tokens
+  /// than the longest context + 1.
   BatchOrder(std::uint64_t seed, std::vector<OrderSource> sources, std::vector<OrderStage> stages);
 
   /// Sequence `index` (0 .. global_batch - 1) of step `step` (from 1). Throws on any other index or step.

@@ -30,7 +30,8 @@ Codec codec_of(const std::filesystem::path& path) {
 struct ByteStream::State {
   explicit State(std::filesystem::path p) : path(std::move(p)), codec(codec_of(path)), buffer(kBufferBytes) {
     fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0) throw Error("cannot open an input file").values("a readable file", std::strerror(errno)).at(path.string());
+    if (fd < 0)
+      throw Error("cannot open an input file").values("a readable file", std::strerror(errno)).at(path.string());
     struct stat status {};
     if (::fstat(fd, &status) == 0 && S_ISDIR(status.st_mode)) {
       ::close(fd);
@@ -121,8 +122,10 @@ struct ByteStream::State {
       gzip.avail_in = static_cast<uInt>(end - begin);
       const int status = inflate(&gzip, Z_NO_FLUSH);
       begin = end - gzip.avail_in;
-      if (status == Z_STREAM_END) in_stream = false;
-      else if (status != Z_OK && status != Z_BUF_ERROR) fail_damaged(gzip.msg == nullptr ? "an error" : gzip.msg);
+      if (status == Z_STREAM_END)
+        in_stream = false;
+      else if (status != Z_OK && status != Z_BUF_ERROR)
+        fail_damaged(gzip.msg == nullptr ? "an error" : gzip.msg);
     }
     return wanted - gzip.avail_out;
   }
@@ -166,14 +169,21 @@ ByteStream& ByteStream::operator=(ByteStream&&) noexcept = default;
 
 std::size_t ByteStream::read(std::span<char> out) {
   switch (state_->codec) {
-    case Codec::kGzip: return state_->read_gzip(out);
-    case Codec::kZstd: return state_->read_zstd(out);
-    case Codec::kPlain: break;
+    case Codec::kGzip:
+      return state_->read_gzip(out);
+    case Codec::kZstd:
+      return state_->read_zstd(out);
+    case Codec::kPlain:
+      break;
   }
   return state_->read_plain(out);
 }
 
-std::int64_t ByteStream::file_bytes_read() const { return state_->file_bytes; }
-Digest ByteStream::file_digest() { return state_->hash.finish(); }
+std::int64_t ByteStream::file_bytes_read() const {
+  return state_->file_bytes;
+}
+Digest ByteStream::file_digest() {
+  return state_->hash.finish();
+}
 
 }  // namespace baekji

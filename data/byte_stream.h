@@ -20,8 +20,8 @@ class ByteStream {
   ByteStream(ByteStream&&) noexcept;
   ByteStream& operator=(ByteStream&&) noexcept;
 
-  /// Fills the front of `out` (not empty) and returns how many bytes; 0 at the end of the data. Throws, naming the file,
-  /// when the compressed data are damaged or end too early.
+  /// Fills the front of `out` (not empty) and returns how many bytes; 0 at the end of the data. Throws, naming the
+  /// file, when the compressed data are damaged or end too early.
   std::size_t read(std::span<char> out);
 
   /// Bytes of the file consumed so far, for progress.

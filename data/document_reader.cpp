@@ -39,7 +39,8 @@ class LineReader {
     for (;;) {
       const char* start = buffer_.data() + begin_;
       const void* newline = std::memchr(start + searched, '\n', buffer_.size() - begin_ - searched);
-      if (newline != nullptr) return take(static_cast<std::size_t>(static_cast<const char*>(newline) - start) + 1, line);
+      if (newline != nullptr)
+        return take(static_cast<std::size_t>(static_cast<const char*>(newline) - start) + 1, line);
       searched = buffer_.size() - begin_;
       if (static_cast<std::int64_t>(searched) > max_line_bytes_) fail_too_long();
       if (ended_) return searched != 0 && take(searched, line);
@@ -124,11 +125,15 @@ DocumentReader::DocumentReader(InputOptions options) : state_(std::make_unique<S
 }
 DocumentReader::~DocumentReader() = default;
 
-std::int64_t DocumentReader::file_bytes_total() const { return state_->bytes_total; }
+std::int64_t DocumentReader::file_bytes_total() const {
+  return state_->bytes_total;
+}
 std::int64_t DocumentReader::file_bytes_read() const {
   return state_->bytes_of_finished + (state_->lines ? state_->lines->stream().file_bytes_read() : 0);
 }
-const std::string& DocumentReader::file_digests() const { return state_->digests; }
+const std::string& DocumentReader::file_digests() const {
+  return state_->digests;
+}
 
 bool DocumentReader::next(Document& document) {
   State& s = *state_;

@@ -14,7 +14,7 @@ namespace baekji {
 struct InputOptions {
   std::vector<std::filesystem::path> files;  ///< .txt, .jsonl or .json (one object a line), each also with .gz or .zst
   std::string text_field = "text";           ///< of a JSONL object; a leading '/' makes it a JSON pointer (RFC 6901)
-  std::string separator;                     ///< a line of plain text that ends a document; empty: a file is one document
+  std::string separator;  ///< a line of plain text that ends a document; empty: a file is one document
   std::int64_t max_document_bytes = std::int64_t{256} << 20;  ///< a longer one is refused: the bound on memory
 };
 
@@ -31,8 +31,8 @@ class DocumentReader {
   DocumentReader(const DocumentReader&) = delete;
   DocumentReader& operator=(const DocumentReader&) = delete;
 
-  /// The next document; false at the end. Text keeps every byte, final newlines too; separator lines are left out, and so
-  /// are documents that these leave without text, and blank JSONL lines. Throws, naming file and line, on an invalid
+  /// The next document; false at the end. Text keeps every byte, final newlines too; separator lines are left out, and
+  /// so are documents that these leave without text, and blank JSONL lines. Throws, naming file and line, on an invalid
   /// JSON line, a missing or non-text field, damaged or truncated compression, and a document that is too long.
   bool next(Document& document);
 

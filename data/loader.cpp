@@ -26,7 +26,8 @@ void check_batch(const Batch& batch, std::int64_t count, std::int64_t context) {
 
 }  // namespace
 
-std::vector<TokenStore> open_sources(const DataConfig& config, const Digest& tokenizer_digest, std::int64_t vocabulary) {
+std::vector<TokenStore> open_sources(const DataConfig& config, const Digest& tokenizer_digest,
+                                     std::int64_t vocabulary) {
   std::vector<TokenStore> stores;
   for (const SourceConfig& source : config.sources) {
     TokenStore store = TokenStore::open(source.path);
@@ -53,7 +54,8 @@ std::vector<OrderSource> order_sources(const DataConfig& config, const std::vect
 
 Loader::Loader(std::vector<TokenStore> stores, BatchOrder order, bool document_mask)
     : stores_(std::move(stores)), order_(std::move(order)), document_mask_(document_mask) {
-  require_equal(order_.sources().size(), stores_.size(), "the batch order and the loader have different sources", "loader");
+  require_equal(order_.sources().size(), stores_.size(), "the batch order and the loader have different sources",
+                "loader");
   for (std::size_t s = 0; s < stores_.size(); ++s) {
     require_equal(order_.sources()[s].train_tokens, stores_[s].train_tokens(),
                   "the batch order was made for another number of training tokens", stores_[s].path().string());
@@ -69,7 +71,8 @@ void Loader::read(std::int64_t step, std::int64_t first_index, std::int64_t coun
 }
 
 std::int64_t Loader::validation_sequences(int source, std::int64_t context) const {
-  if (context < 1) throw Error("the context of a validation sequence is out of range").values(">= 1", fmt::format("{}", context));
+  if (context < 1)
+    throw Error("the context of a validation sequence is out of range").values(">= 1", fmt::format("{}", context));
   const TokenStore& store = stores_.at(static_cast<std::size_t>(source));
   return std::max(store.tokens() - store.train_tokens() - 1, std::int64_t{0}) / context;
 }
@@ -101,8 +104,7 @@ void Loader::fill(const TokenStore& store, std::int64_t begin, std::int64_t row,
   std::int64_t document = document_mask_ ? store.document_of(begin) : 0;
   for (std::int64_t done = 0; done < context;) {
     // [done, end) belongs to one document (to the whole sequence without a mask).
-    const std::int64_t end =
-        document_mask_ ? std::min(store.document_begin(++document) - begin, context) : context;
+    const std::int64_t end = document_mask_ ? std::min(store.document_begin(++document) - begin, context) : context;
     for (std::int64_t t = done; t < end; ++t) {
       if (position != nullptr) position[t] = static_cast<std::int32_t>(t - done);
       if (first != nullptr) first[t] = static_cast<std::int32_t>(done);

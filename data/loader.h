@@ -11,12 +11,13 @@
 
 namespace baekji {
 
-/// B sequences of T tokens, all int32, contiguous, *overwritten*. position_BT and first_BT may be undefined: then they are
-/// not written.
+/// B sequences of T tokens, all int32, contiguous, *overwritten*. position_BT and first_BT may be undefined: then they
+/// are not written.
 struct Batch {
   Tensor token_BT;
   Tensor target_BT;    ///< the token after each
-  Tensor position_BT;  ///< with document_mask: counted from the start of the document (or of the sequence); else 0 .. T - 1
+  Tensor position_BT;  ///< with document_mask: counted from the start of the document (or of the sequence); else 0 .. T
+                       ///< - 1
   Tensor first_BT;     ///< first token of the sequence that each token may attend to: 0, or where its document starts
 };
 
@@ -35,7 +36,8 @@ class Loader {
   const BatchOrder& order() const { return order_; }
   const std::vector<TokenStore>& stores() const { return stores_; }
 
-  /// Sequences [first_index, first_index + count) of `step` (from 1) into a batch of [count, context of the step's stage].
+  /// Sequences [first_index, first_index + count) of `step` (from 1) into a batch of [count, context of the step's
+  /// stage].
   void read(std::int64_t step, std::int64_t first_index, std::int64_t count, const Batch& batch) const;
 
   /// Whole sequences of `context` tokens in the validation split of `source`; they follow one another without overlap.

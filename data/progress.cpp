@@ -13,7 +13,8 @@ namespace {
 
 std::string duration(double seconds) {
   const auto s = static_cast<std::int64_t>(seconds);
-  return s < 3600 ? fmt::format("{}:{:02}", s / 60, s % 60) : fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
+  return s < 3600 ? fmt::format("{}:{:02}", s / 60, s % 60)
+                  : fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
 }
 
 }  // namespace
@@ -41,14 +42,17 @@ void Progress::update(std::int64_t done_bytes) {
 
 void Progress::show(std::int64_t done_bytes, double elapsed_s) {
   const double rate = static_cast<double>(done_bytes) / std::max(elapsed_s, 1e-3);
-  std::string text = fmt::format("{} {}, {}/s", label_, format_bytes(done_bytes), format_bytes(static_cast<std::int64_t>(rate)));
+  std::string text =
+      fmt::format("{} {}, {}/s", label_, format_bytes(done_bytes), format_bytes(static_cast<std::int64_t>(rate)));
   if (total_bytes_ > 0) {
     const double share = std::min(1.0, static_cast<double>(done_bytes) / static_cast<double>(total_bytes_));
-    const double left_s = static_cast<double>(std::max(total_bytes_ - done_bytes, std::int64_t{0})) / std::max(rate, 1.0);
+    const double left_s =
+        static_cast<double>(std::max(total_bytes_ - done_bytes, std::int64_t{0})) / std::max(rate, 1.0);
     constexpr std::size_t kBarCells = 30;
     const auto cells = static_cast<std::size_t>(share * static_cast<double>(kBarCells));
     const std::string bar = terminal_ ? fmt::format("[{:#<{}}{:.<{}}] ", "", cells, "", kBarCells - cells) : "";
-    text = fmt::format("{}{:3.0f}% {} of {}, {} left", bar, share * 100, text, format_bytes(total_bytes_), duration(left_s));
+    text = fmt::format("{}{:3.0f}% {} of {}, {} left", bar, share * 100, text, format_bytes(total_bytes_),
+                       duration(left_s));
   }
   if (terminal_) {
     std::fputs(("\r\x1b[K" + text).c_str(), stderr);

@@ -148,7 +148,8 @@ TokenStoreInfo read_info(const Hdf5File& file) {
 }  // namespace
 
 struct TokenStore::Mapping {
-  explicit Mapping(const std::filesystem::path& store) : path(store), file(Hdf5File::open_read_only(store)), map(store) {
+  explicit Mapping(const std::filesystem::path& store)
+      : path(store), file(Hdf5File::open_read_only(store)), map(store) {
     info = read_info(file);
     const Extent token_extent = locate(file, "/tokens");
     const Extent offset_extent = locate(file, "/document_offsets");
@@ -264,8 +265,12 @@ TokenStore TokenStore::open(const std::filesystem::path& path) {
   return TokenStore(std::make_shared<const Mapping>(path));
 }
 
-const std::filesystem::path& TokenStore::path() const { return mapping_->path; }
-const TokenStoreInfo& TokenStore::info() const { return mapping_->info; }
+const std::filesystem::path& TokenStore::path() const {
+  return mapping_->path;
+}
+const TokenStoreInfo& TokenStore::info() const {
+  return mapping_->info;
+}
 
 std::int64_t TokenStore::document_begin(std::int64_t document) const {
   if (document < 0 || document > info().documents) {
@@ -286,8 +291,10 @@ std::int64_t TokenStore::document_of(std::int64_t token) const {
   std::int64_t high = info().documents;
   while (high - low > 1) {
     const std::int64_t middle = low + (high - low) / 2;
-    if (mapping_->offset(middle) <= token) low = middle;
-    else high = middle;
+    if (mapping_->offset(middle) <= token)
+      low = middle;
+    else
+      high = middle;
   }
   return low;
 }

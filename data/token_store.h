@@ -17,7 +17,9 @@ namespace baekji {
 inline constexpr std::int64_t kTokenStoreVersion = 1;
 
 /// Bytes of a stored token id for a vocabulary of this size: 2 up to 65,536 ids, else 4.
-constexpr int token_width_bytes(std::int64_t vocabulary) { return vocabulary <= 65536 ? 2 : 4; }
+constexpr int token_width_bytes(std::int64_t vocabulary) {
+  return vocabulary <= 65536 ? 2 : 4;
+}
 
 /// What a store says about itself.
 struct TokenStoreInfo {
@@ -35,7 +37,8 @@ struct TokenStoreInfo {
   std::string inputs;  ///< one line per input file, as sha256sum prints it: 64 hex digits, two spaces, file name
 };
 
-/// The leaf of the document tree: RFC 6962 over the document's ids, BOS and EOS included, each as 4 little-endian bytes.
+/// The leaf of the document tree: RFC 6962 over the document's ids, BOS and EOS included, each as 4 little-endian
+/// bytes.
 Digest document_leaf(std::span<const std::uint32_t> ids);
 /// What enters the experiment's contract: SHA-256 over "baekji-data-root-1", a zero byte, document_root,
 /// tokenizer_digest, and vocabulary, documents, training_documents, tokens as 8 little-endian bytes each.

@@ -116,8 +116,10 @@ class Builder {
     tokenise(spooled);
     split();
     try {
-      if (width_bytes() == 2) write<std::uint16_t>(spooled);
-      else write<std::uint32_t>(spooled);
+      if (width_bytes() == 2)
+        write<std::uint16_t>(spooled);
+      else
+        write<std::uint32_t>(spooled);
       posix_file_system().sync(partial_);
       // Opening it runs every cheap check on what was written.
       summary_.training_tokens = TokenStore::open(partial_).train_tokens();
@@ -301,6 +303,8 @@ void Builder::write_attributes(Hdf5File& file) const {
 
 }  // namespace
 
-TokenStoreSummary build_token_store(const TokenStoreOptions& options) { return Builder(options).run(); }
+TokenStoreSummary build_token_store(const TokenStoreOptions& options) {
+  return Builder(options).run();
+}
 
 }  // namespace baekji

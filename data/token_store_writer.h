@@ -32,9 +32,9 @@ struct TokenStoreSummary {
   double bytes_per_token() const { return static_cast<double>(info.text_bytes) / static_cast<double>(info.tokens); }
 };
 
-/// On success `output` is a complete store, on the disk. On failure (bad input, a full disk: Error) `output` is as it was
-/// before, and no other file is left; a killed process leaves at most `output`.partial, which the next run overwrites.
-/// The store's contents depend on the inputs, their order and the options alone.
+/// On success `output` is a complete store, on the disk. On failure (bad input, a full disk: Error) `output` is as it
+/// was before, and no other file is left; a killed process leaves at most `output`.partial, which the next run
+/// overwrites. The store's contents depend on the inputs, their order and the options alone.
 TokenStoreSummary build_token_store(const TokenStoreOptions& options);
 
 }  // namespace baekji

@@ -71,7 +71,8 @@ void Tokenizer::Model::read_pieces() {
 
 void Tokenizer::Model::check_lossless() const {
   std::vector<std::int32_t> ids;
-  for (const std::string_view probe : {"a", " a", "a b", "  a   b ", "\xef\xbc\xa1", "\xe1\x84\x80\xe1\x85\xa1", "A\tb"}) {
+  for (const std::string_view probe :
+       {"a", " a", "a b", "  a   b ", "\xef\xbc\xa1", "\xe1\x84\x80\xe1\x85\xa1", "A\tb"}) {
     ids.clear();
     if (!encode_exactly(probe, ids)) {
       throw Error("the tokenizer changes text, so that encoding could not be undone")
@@ -100,8 +101,10 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
   auto model = std::make_shared<Model>();
   model->path = path;
   if (!std::filesystem::is_regular_file(path)) {
-    throw Error("no such tokenizer").values("a SentencePiece model file", "nothing").at(path.string()).hint(
-        "train one with: baekji tokenizer --input FILES --vocab N --output tok.model");
+    throw Error("no such tokenizer")
+        .values("a SentencePiece model file", "nothing")
+        .at(path.string())
+        .hint("train one with: baekji tokenizer --input FILES --vocab N --output tok.model");
   }
   const std::string bytes = posix_file_system().read(path);
   model->digest = sha256(bytes);
@@ -136,9 +139,15 @@ std::string Tokenizer::decode(std::span<const std::int32_t> ids) const {
   return bytes;
 }
 
-std::int64_t Tokenizer::vocab_size() const { return static_cast<std::int64_t>(model_->bytes_of.size()); }
-std::int32_t Tokenizer::bos_id() const { return model_->processor.bos_id(); }
-std::int32_t Tokenizer::eos_id() const { return model_->processor.eos_id(); }
+std::int64_t Tokenizer::vocab_size() const {
+  return static_cast<std::int64_t>(model_->bytes_of.size());
+}
+std::int32_t Tokenizer::bos_id() const {
+  return model_->processor.bos_id();
+}
+std::int32_t Tokenizer::eos_id() const {
+  return model_->processor.eos_id();
+}
 std::string Tokenizer::piece(std::int32_t id) const {
   if (id < 0 || id >= vocab_size()) {
     throw Error("an id outside the tokenizer's vocabulary")
@@ -147,8 +156,12 @@ std::string Tokenizer::piece(std::int32_t id) const {
   }
   return model_->processor.IdToPiece(id);
 }
-const Digest& Tokenizer::digest() const { return model_->digest; }
-const std::filesystem::path& Tokenizer::path() const { return model_->path; }
+const Digest& Tokenizer::digest() const {
+  return model_->digest;
+}
+const std::filesystem::path& Tokenizer::path() const {
+  return model_->path;
+}
 
 Encoder::Encoder(const Tokenizer& tokenizer) : model_(tokenizer.model_) {}
 

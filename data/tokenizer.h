@@ -1,7 +1,7 @@
 #pragma once
 // Tokenizer: bytes to ids and back, exactly. A SentencePiece BPE model with byte fallback (Kudo and Richardson 2018,
-// "SentencePiece"; Sennrich et al. 2016, BPE), wrapped so that decode(encode(x)) == x for any bytes x: what SentencePiece
-// would lose (invalid UTF-8, U+2581, its control pieces' spellings) goes through byte pieces.
+// "SentencePiece"; Sennrich et al. 2016, BPE), wrapped so that decode(encode(x)) == x for any bytes x: what
+// SentencePiece would lose (invalid UTF-8, U+2581, its control pieces' spellings) goes through byte pieces.
 
 #include <array>
 #include <cstdint>
@@ -20,12 +20,12 @@ namespace baekji {
 /// An immutable, loaded model. Const members are safe to call from any thread; copies share the model.
 class Tokenizer {
  public:
-  /// Reads a SentencePiece model file. Throws Error when it is missing or no model, lacks the 256 byte pieces, or changes
-  /// text (a normalisation, a dummy prefix, collapsed spaces): such a tokenizer could not give every text back.
+  /// Reads a SentencePiece model file. Throws Error when it is missing or no model, lacks the 256 byte pieces, or
+  /// changes text (a normalisation, a dummy prefix, collapsed spaces): such a tokenizer could not give every text back.
   static Tokenizer load(const std::filesystem::path& path);
 
-  /// The ids of `bytes`, without BOS or EOS. The spelling of a control piece ("<s>") in the text is text: ids of control
-  /// pieces never come out. User-defined symbols are found in the text.
+  /// The ids of `bytes`, without BOS or EOS. The spelling of a control piece ("<s>") in the text is text: ids of
+  /// control pieces never come out. User-defined symbols are found in the text.
   std::vector<std::int32_t> encode(std::string_view bytes) const;
   /// The bytes of `ids`; control pieces (BOS, EOS, unknown) give none. Throws on an id outside the vocabulary.
   std::string decode(std::span<const std::int32_t> ids) const;
@@ -46,8 +46,8 @@ class Tokenizer {
   std::shared_ptr<const Model> model_;
 };
 
-/// Encodes many texts fast: remembers the ids of words it has seen (bounded). Gives what Tokenizer::encode gives. For one
-/// thread at a time.
+/// Encodes many texts fast: remembers the ids of words it has seen (bounded). Gives what Tokenizer::encode gives. For
+/// one thread at a time.
 class Encoder {
  public:
   explicit Encoder(const Tokenizer& tokenizer);

@@ -74,8 +74,8 @@ class LineSample {
   std::priority_queue<Line> lines_;
 };
 
-// Calls add(line) for the parts of a document that SentencePiece can learn from: its lines, cut at kMaxLineBytes, without
-// what always goes through byte pieces.
+// Calls add(line) for the parts of a document that SentencePiece can learn from: its lines, cut at kMaxLineBytes,
+// without what always goes through byte pieces.
 template <class Add>
 void for_learnable_lines(std::string_view text, const Add& add) {
   constexpr std::string_view kSpaceMark = "\xe2\x96\x81";

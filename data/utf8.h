@@ -6,7 +6,9 @@
 
 namespace baekji {
 
-constexpr bool is_utf8_continuation(char byte) { return (static_cast<unsigned char>(byte) & 0xC0U) == 0x80U; }
+constexpr bool is_utf8_continuation(char byte) {
+  return (static_cast<unsigned char>(byte) & 0xC0U) == 0x80U;
+}
 
 /// Bytes of the well-formed character that `text` starts with (Unicode 15, table 3-7: no overlong forms, no surrogates,
 /// nothing above U+10FFFF); 0 when it starts with none.

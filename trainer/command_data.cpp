@@ -62,7 +62,8 @@ void build(Arguments arguments) {
   const double rate = static_cast<double>(summary.info.text_bytes) / std::max(summary.seconds, 1e-3);
   std::cout << fmt::format("time             {:.1f} s ({}/s)\n", summary.seconds,
                            format_bytes(static_cast<std::int64_t>(rate)));
-  if (summary.empty_documents > 0) std::cout << fmt::format("left out         {} empty documents\n", summary.empty_documents);
+  if (summary.empty_documents > 0)
+    std::cout << fmt::format("left out         {} empty documents\n", summary.empty_documents);
   if (summary.info.documents == 1 && options.validation > 0) {
     std::cout << "note             one document only, so there is no validation split (see --document-separator)\n";
   }
@@ -87,11 +88,14 @@ void add_data_command(CLI::App& app) {
   command->add_flag("--bos,!--no-bos", store.add_bos, "start every document with BOS (default: no)");
   command->add_flag("--eos,!--no-eos", store.add_eos, "end every document with EOS (default: yes)");
   command->add_option("--licence", store.licence, "recorded in the store");
-  command->add_option("--threads", store.threads, "threads of the tokeniser")->check(CLI::Range(1, 1024))->capture_default_str();
+  command->add_option("--threads", store.threads, "threads of the tokeniser")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
   command->add_option("--max-document-mib", arguments->max_document_mib, "longer documents and lines are refused")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 16))
       ->capture_default_str();
-  command->add_option("--verify", arguments->verify, "check every token of this store against its root; writes nothing");
+  command->add_option("--verify", arguments->verify,
+                      "check every token of this store against its root; writes nothing");
   command->callback([arguments] { arguments->verify.empty() ? build(*arguments) : verify(*arguments); });
 }
 

@@ -30,8 +30,9 @@ void run(Arguments arguments) {
       "text             {} read, {} trained on\n"
       "bytes per token  {:.3f}\n"
       "digest           {}\n",
-      options.output.string(), summary.vocabulary, summary.vocabulary <= 65536 ? 16 : 32, format_bytes(summary.text_bytes),
-      format_bytes(summary.sampled_bytes), summary.bytes_per_token, to_hex(summary.digest));
+      options.output.string(), summary.vocabulary, summary.vocabulary <= 65536 ? 16 : 32,
+      format_bytes(summary.text_bytes), format_bytes(summary.sampled_bytes), summary.bytes_per_token,
+      to_hex(summary.digest));
 }
 
 }  // namespace
@@ -39,8 +40,10 @@ void run(Arguments arguments) {
 void add_tokenizer_command(CLI::App& app) {
   auto arguments = std::make_shared<Arguments>();
   TokenizerTrainingOptions& training = arguments->training;
-  CLI::App* command = app.add_subcommand("tokenizer", "Train a tokenizer from raw text (SentencePiece BPE, byte fallback)");
-  command->add_option("--input,-i", training.input.files, "text or JSONL files: .txt, .jsonl, also .gz, .zst")->required();
+  CLI::App* command =
+      app.add_subcommand("tokenizer", "Train a tokenizer from raw text (SentencePiece BPE, byte fallback)");
+  command->add_option("--input,-i", training.input.files, "text or JSONL files: .txt, .jsonl, also .gz, .zst")
+      ->required();
   command->add_option("--vocab", training.vocabulary, "pieces in all, 256 byte pieces included")->required();
   command->add_option("--output,-o", training.output, "the SentencePiece model file to write")->required();
   command->add_option("--symbol", training.user_symbols, "a user-defined symbol, always one piece; may be repeated");
@@ -48,7 +51,8 @@ void add_tokenizer_command(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--character-coverage", training.character_coverage, "share of characters with their own piece")
       ->capture_default_str();
-  command->add_flag("--split-digits,!--no-split-digits", training.split_digits, "every digit a piece of its own (default)");
+  command->add_flag("--split-digits,!--no-split-digits", training.split_digits,
+                    "every digit a piece of its own (default)");
   command->add_option("--sample-mib", arguments->sample_mib, "text held in memory for training; more is sampled")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20))
       ->capture_default_str();

@@ -5,7 +5,6 @@
 #include "kernels/cpu/feed_forward.h"
 #include "kernels/cpu/optimizer.h"
 #include "kernels/cpu/rope.h"
-#include "kernels/reference/attention.h"
 
 namespace baekji {
 namespace {
@@ -36,7 +35,7 @@ std::string instruction_set() {
 
 }  // namespace
 
-CpuKernels::CpuKernels(ThreadPool& pool) : pool_(pool), matmul_(pool) {}
+CpuKernels::CpuKernels(ThreadPool& pool) : pool_(pool), matmul_(pool), attention_(pool) {}
 
 std::string CpuKernels::describe() const {
   return fmt::format("cpu{}; compiler {}; {}", instruction_set(), __VERSION__, matmul_.describe());
@@ -49,10 +48,10 @@ void CpuKernels::weights_changed() {
   matmul_.weights_changed();
 }
 void CpuKernels::attention_forward(const AttentionForwardArgs& args) {
-  reference::attention_forward<float>(args);
+  attention_.forward(args);
 }
 void CpuKernels::attention_backward(const AttentionBackwardArgs& args) {
-  reference::attention_backward<float>(args);
+  attention_.backward(args);
 }
 
 void CpuKernels::rms_norm_forward(const RmsNormForwardArgs& args) {

@@ -1,6 +1,7 @@
 #pragma once
 // CpuKernels: the fast kernels of this CPU.
 
+#include "kernels/cpu/attention.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/rms_norm.h"
 #include "kernels/kernels.h"
@@ -42,6 +43,7 @@ class CpuKernels final : public Kernels {
  private:
   ThreadPool& pool_;
   CpuMatmul matmul_;
+  CpuAttention attention_;
   cpu::GainSums gain_sums_;
 };
 

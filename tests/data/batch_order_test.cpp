@@ -73,7 +73,10 @@ TEST(BatchOrder, EachPassVisitsEachSpanOnceAndPassesDiffer) {
 }
 
 TEST(BatchOrder, WeightsHoldExactlyInEachBlockAndNearlyInEachStep) {
-  const BatchOrder order(11, {{.name = "a", .train_tokens = 1'000'000}, {.name = "b", .train_tokens = 1'000'000}, {.name = "c", .train_tokens = 100}},
+  const BatchOrder order(11,
+                         {{.name = "a", .train_tokens = 1'000'000},
+                          {.name = "b", .train_tokens = 1'000'000},
+                          {.name = "c", .train_tokens = 100}},
                          {{.from_step = 1, .weights = {0.7, 0.3, 0}, .context = 16, .global_batch = 256}});
   EXPECT_EQ(order.quota(0, 0), 2867);
   EXPECT_EQ(order.quota(0, 1), 1229);
@@ -178,13 +181,17 @@ TEST(BatchOrder, RefusesWhatItCannotOrder) {
   EXPECT_THROW(make({changed([](OrderStage& s) { s.weights = {1}; })}), Error);
   EXPECT_THROW(make({changed([](OrderStage& s) { s.weights = {1, -1}; })}), Error);
   EXPECT_THROW(make({changed([](OrderStage& s) { s.weights = {0, 0}; })}), Error);
-  EXPECT_THROW(make({changed([](OrderStage& s) { s.weights = {1, std::numeric_limits<double>::quiet_NaN()}; })}), Error);
+  EXPECT_THROW(make({changed([](OrderStage& s) {
+                 s.weights = {1, std::numeric_limits<double>::quiet_NaN()};
+               })}),
+               Error);
   EXPECT_THROW(make({changed([](OrderStage& s) { s.weights = {1, 1e-5}; })}), Error);
   EXPECT_THROW(make({changed([](OrderStage& s) { s.context = 0; })}), Error);
   EXPECT_THROW(make({changed([](OrderStage& s) { s.global_batch = 0; })}), Error);
   EXPECT_THROW(make({changed([](OrderStage& s) { s.context = 1000; })}), Error) << "needs 1001 tokens";
   EXPECT_THROW(make({good, changed([](OrderStage& s) { s.from_step = 5, s.context = 100; })}), Error);
-  EXPECT_THROW(BatchOrder(1, {{.name = "a", .train_tokens = 1000}, {.name = "a", .train_tokens = 1000}}, {good}), Error);
+  EXPECT_THROW(BatchOrder(1, {{.name = "a", .train_tokens = 1000}, {.name = "a", .train_tokens = 1000}}, {good}),
+               Error);
   const BatchOrder order = make({good});
   EXPECT_THROW(order.at(0, 0), Error);
   EXPECT_THROW(order.at(1, 4), Error);

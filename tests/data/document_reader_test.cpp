@@ -62,7 +62,8 @@ class DocumentReaderTest : public ::testing::Test {
 using Texts = std::vector<std::string>;
 
 TEST_F(DocumentReaderTest, ReadsTextAndJsonLinesPlainAndCompressed) {
-  const std::string json = "{\"text\": \"one\\nline\", \"n\": 1}\n\n  \n{\"text\":\"\xed\x95\x9c\\ud83d\\ude42\"}\r\n{\"text\":\"\"}";
+  const std::string json =
+      "{\"text\": \"one\\nline\", \"n\": 1}\n\n  \n{\"text\":\"\xed\x95\x9c\\ud83d\\ude42\"}\r\n{\"text\":\"\"}";
   const Texts expected{"one\nline", "\xed\x95\x9c\xf0\x9f\x99\x82", ""};
   write_file(folder_ / "a.jsonl", json);
   write_file(folder_ / "a.jsonl.gz", gzip(json));

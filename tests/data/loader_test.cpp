@@ -22,7 +22,8 @@ class LoaderTest : public ::testing::Test {
     for (const std::string name : {"a", "b"}) {
       std::filesystem::create_directories(folder_ / name);
       const auto path = build_small_store(folder_ / name, model, name == "a" ? 300 : 120);
-      config_.sources.push_back({.name = name, .path = path.string(), .weight = 1, .licence = "", .contributed_by = ""});
+      config_.sources.push_back(
+          {.name = name, .path = path.string(), .weight = 1, .licence = "", .contributed_by = ""});
     }
     config_.tokenizer = model.string();
     digest_ = Tokenizer::load(model).digest();

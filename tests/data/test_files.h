@@ -20,8 +20,9 @@ namespace baekji::testing_data {
 /// An empty folder that belongs to the running test alone.
 inline std::filesystem::path fresh_folder() {
   const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
-  const std::filesystem::path folder = std::filesystem::path(::testing::TempDir()) /
-                                       fmt::format("baekji_{}_{}_{}", test->test_suite_name(), test->name(), ::getpid());
+  const std::filesystem::path folder =
+      std::filesystem::path(::testing::TempDir()) /
+      fmt::format("baekji_{}_{}_{}", test->test_suite_name(), test->name(), ::getpid());
   std::filesystem::remove_all(folder);
   std::filesystem::create_directories(folder);
   return folder;
@@ -50,9 +51,9 @@ inline std::string error_of(const std::function<void()>& action) {
 /// Sentences from a small grammar, English and Korean, the same for the same arguments.
 inline std::string some_text(std::uint64_t seed, int sentences) {
   static const std::vector<std::string> kWords{
-      "the",  "model", "learns", "from", "a",     "blank", "page", "and",   "every", "token",  "counts", "twice", "river",
-      "walk", "under", "stone",  "2026", "light", "모델은", "빈",   "페이지에서", "배운다", "모든",  "토큰을",  "센다",  "강가를",
-      "걷는", "사람들이", "오늘도", "말했다", "한국어", "문장",  "입니다"};
+      "the",   "model",  "learns", "from",   "a",     "blank",    "page",   "and",    "every",  "token",      "counts",
+      "twice", "river",  "walk",   "under",  "stone", "2026",     "light",  "모델은", "빈",     "페이지에서", "배운다",
+      "모든",  "토큰을", "센다",   "강가를", "걷는",  "사람들이", "오늘도", "말했다", "한국어", "문장",       "입니다"};
   const RandomStream random("test.text", seed, "");
   std::string text;
   std::uint64_t at = 0;
@@ -77,8 +78,9 @@ inline std::filesystem::path train_small_tokenizer(const std::filesystem::path& 
 }
 
 /// A store of `documents` documents of different lengths.
-inline std::filesystem::path build_small_store(const std::filesystem::path& folder, const std::filesystem::path& tokenizer,
-                                               int documents, double validation = 0.1) {
+inline std::filesystem::path build_small_store(const std::filesystem::path& folder,
+                                               const std::filesystem::path& tokenizer, int documents,
+                                               double validation = 0.1) {
   std::string text;
   for (int d = 0; d < documents; ++d) text += some_text(static_cast<std::uint64_t>(100 + d), 1 + d % 7) + "\n====\n";
   write_file(folder / "documents.txt", text);

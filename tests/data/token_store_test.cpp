@@ -150,7 +150,8 @@ TEST_F(TokenStoreTest, HoldsWideIdsForALargeVocabulary) {
   std::multiset<std::string> expected, found;
   for (std::int64_t d = 0; d < 660; ++d) {
     expected.insert(fmt::format("모델은<|{}|> the page\n", d * 100));
-    found.insert(tokenizer.decode(std::span(ids.data() + store.document_begin(d), ids.data() + store.document_begin(d + 1))));
+    found.insert(
+        tokenizer.decode(std::span(ids.data() + store.document_begin(d), ids.data() + store.document_begin(d + 1))));
   }
   EXPECT_EQ(found, expected);
   std::printf("660 documents come back from 32-bit ids up to %d\n", *std::max_element(ids.begin(), ids.end()));

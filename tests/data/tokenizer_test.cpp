@@ -45,11 +45,43 @@ class TokenizerTest : public ::testing::Test {
 
 TEST_F(TokenizerTest, GivesBackTheTextThatSentencePieceWouldLose) {
   const std::vector<std::string> texts{
-      "", " ", "  ", "\n", "\n\n \n", "a", " a ", "the model  learns\tfrom\r\n a blank page",
-      "모델은 빈 페이지에서 배운다.", "한글 자모 \xe1\x84\x92\xe1\x85\xa1\xe1\x86\xab 과 똠방각하 𠮷野家 🙂",
-      "<s>", "</s>", "<unk>", "<pad>", "x<s>y</s>", "<0x41>", "a<0x0A>b", "\xe2\x96\x81", "a\xe2\x96\x81""b \xe2\x96\x81 ",
-      std::string("\0", 1), std::string("a\0b \0", 5), "\xff\xfe", "abc\x80""def", "\xe2\x96", "\xed\xa0\x80", "\xf4\x90\x80\x80",
-      "\xc0\xaf", "한\xea\xb5", "\xef\xbb\xbf""bom", "\xe2\x96\x85", " \xe2\x81\x87 ", "Ａｆｕｌｌ", "ﬁ", "e\xcc\x81"};
+      "",
+      " ",
+      "  ",
+      "\n",
+      "\n\n \n",
+      "a",
+      " a ",
+      "the model  learns\tfrom\r\n a blank page",
+      "모델은 빈 페이지에서 배운다.",
+      "한글 자모 \xe1\x84\x92\xe1\x85\xa1\xe1\x86\xab 과 똠방각하 𠮷野家 🙂",
+      "<s>",
+      "</s>",
+      "<unk>",
+      "<pad>",
+      "x<s>y</s>",
+      "<0x41>",
+      "a<0x0A>b",
+      "\xe2\x96\x81",
+      "a\xe2\x96\x81"
+      "b \xe2\x96\x81 ",
+      std::string("\0", 1),
+      std::string("a\0b \0", 5),
+      "\xff\xfe",
+      "abc\x80"
+      "def",
+      "\xe2\x96",
+      "\xed\xa0\x80",
+      "\xf4\x90\x80\x80",
+      "\xc0\xaf",
+      "한\xea\xb5",
+      "\xef\xbb\xbf"
+      "bom",
+      "\xe2\x96\x85",
+      " \xe2\x81\x87 ",
+      "Ａｆｕｌｌ",
+      "ﬁ",
+      "e\xcc\x81"};
   for (const std::string& text : texts) {
     SCOPED_TRACE(text);
     expect_round_trip(text);
@@ -58,17 +90,39 @@ TEST_F(TokenizerTest, GivesBackTheTextThatSentencePieceWouldLose) {
 }
 
 TEST_F(TokenizerTest, GivesBackAnyBytes) {
-  const std::vector<std::string> parts{"\xe2\x96\x81", "<s>", "</s>", "<unk>", " ", "  ", "\n", "the", "모델", "\xe2", "\x96", "\x81", "<0x", "20>",
-                                       "<|user|>", "<|us", "a\"b,c", std::string("\0", 1), "\xf0\x9f\x99\x82", "0123"};
+  const std::vector<std::string> parts{"\xe2\x96\x81",
+                                       "<s>",
+                                       "</s>",
+                                       "<unk>",
+                                       " ",
+                                       "  ",
+                                       "\n",
+                                       "the",
+                                       "모델",
+                                       "\xe2",
+                                       "\x96",
+                                       "\x81",
+                                       "<0x",
+                                       "20>",
+                                       "<|user|>",
+                                       "<|us",
+                                       "a\"b,c",
+                                       std::string("\0", 1),
+                                       "\xf0\x9f\x99\x82",
+                                       "0123"};
   std::uint64_t total = 0;
   for (std::uint64_t round = 0; round < 3000; ++round) {
     const RandomStream random("test.tokenizer", round, "");
     std::string text;
     const std::uint64_t length = random.below(0, 60);
     for (std::uint64_t i = 1; i <= length; ++i) {
-      if (round % 3 == 0) text.push_back(static_cast<char>(random.below(i, 256)));
-      else if (round % 3 == 1) text += parts[random.below(i, parts.size())];
-      else text += random.below(2 * i, 4) == 0 ? std::string(1, static_cast<char>(random.below(2 * i + 1, 256))) : parts[random.below(2 * i + 1, parts.size())];
+      if (round % 3 == 0)
+        text.push_back(static_cast<char>(random.below(i, 256)));
+      else if (round % 3 == 1)
+        text += parts[random.below(i, parts.size())];
+      else
+        text += random.below(2 * i, 4) == 0 ? std::string(1, static_cast<char>(random.below(2 * i + 1, 256)))
+                                            : parts[random.below(2 * i + 1, parts.size())];
     }
     expect_round_trip(text);
     if (HasFatalFailure()) FAIL() << "round " << round;
@@ -198,8 +252,10 @@ TEST(TokenizerLoad, RefusesForeignFiles) {
   write_file(folder / "empty.model", "");
   write_file(folder / "text.model", "this is no model\n");
   EXPECT_NE(error_of([&] { Tokenizer::load(folder / "none.model"); }).find("no such tokenizer"), std::string::npos);
-  EXPECT_NE(error_of([&] { Tokenizer::load(folder / "empty.model"); }).find("not a SentencePiece model"), std::string::npos);
-  EXPECT_NE(error_of([&] { Tokenizer::load(folder / "text.model"); }).find("not a SentencePiece model"), std::string::npos);
+  EXPECT_NE(error_of([&] { Tokenizer::load(folder / "empty.model"); }).find("not a SentencePiece model"),
+            std::string::npos);
+  EXPECT_NE(error_of([&] { Tokenizer::load(folder / "text.model"); }).find("not a SentencePiece model"),
+            std::string::npos);
   EXPECT_THROW(Tokenizer::load(folder), Error);
   const std::string model = read_file(testing_data::train_small_tokenizer(folder));
   write_file(folder / "half.model", model.substr(0, model.size() / 2));

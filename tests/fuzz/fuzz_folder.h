@@ -35,7 +35,8 @@ class Folder {
 
   std::filesystem::path train_tokenizer() const {
     std::string text;
-    for (int i = 0; i < 500; ++i) text += fmt::format("the model {} learns 모델은 {} 배운다 from a blank page\n", i, i * 7);
+    for (int i = 0; i < 500; ++i)
+      text += fmt::format("the model {} learns 모델은 {} 배운다 from a blank page\n", i, i * 7);
     TokenizerTrainingOptions options;
     options.input.files = {write("train.txt", text)};
     options.output = path_ / "tok.model";

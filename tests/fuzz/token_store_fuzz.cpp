@@ -22,7 +22,9 @@ std::string make_store(const baekji::fuzz::Folder& folder) {
 }  // namespace
 
 // HDF5 1.10 itself leaks a little each time it fails to open a damaged file; leaks of ours still count.
-extern "C" const char* __lsan_default_suppressions() { return "leak:libhdf5\n"; }
+extern "C" const char* __lsan_default_suppressions() {
+  return "leak:libhdf5\n";
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const baekji::fuzz::Folder folder("token_store");
