@@ -257,6 +257,11 @@ class Kernels {
   /// What decides bits on this device, for the kernel set: name, instruction set, library versions.
   virtual std::string describe() const = 0;
 
+  /// For the memory plan: bytes that the device keeps beside a weight matrix for its two uses (b_is_weight, transposed
+  /// or not), and the working memory that operations share, as far as it is known by now.
+  virtual std::int64_t packed_weight_bytes(const Tensor& /*weight*/) const { return 0; }
+  virtual std::int64_t scratch_bytes() const { return 0; }
+
   virtual void matmul(const MatmulArgs& args) = 0;
   /// Packed copies of weights are stale from here on.
   virtual void weights_changed() {}

@@ -53,6 +53,7 @@ def available_settings(cores):
     settings["all, huge pages"] = {"env": {**best_env, "THP_MEM_ALLOC_ENABLE": "1"}, "threads": cores}
     if cores > 1:
         single = {key: value for key, value in best_env.items() if key != "KMP_AFFINITY"}
+        single["GLOO_SOCKET_IFNAME"] = "lo"  # by the host name it may find no way to itself
         settings[f"all, {cores} processes"] = {"env": single, "threads": 1, "processes": cores}
     if shutil.which("g++"):
         settings["all, compiled"] = {"env": best_env, "threads": cores, "compile": "default"}
@@ -93,6 +94,10 @@ def measure(job):
 
     from model import SHAPES, Model
 
+    def resident_bytes():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    libraries_bytes = resident_bytes()  # what importing costs before any model exists
     if job["threads"]:
         torch.set_num_threads(job["threads"])
     torch.manual_seed(0)
@@ -117,12 +122,12 @@ def measure(job):
     if job["processes"] > 1:
         torch.distributed.destroy_process_group()
     return {"seconds": seconds, "losses": losses, "torch": torch.__version__, "threads": torch.get_num_threads(),
-            "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+            "peak_bytes": resident_bytes(), "libraries_bytes": libraries_bytes}
 
 
 def run_job(job, env, timeout_s, folder):
     """All processes of one measurement. Returns their results, or the reason why there are none."""
-    meet = folder / "meet"
+    meet = folder.resolve() / "meet"
     meet.unlink(missing_ok=True)
     children, outputs = [], []
     for rank in range(job["processes"]):
@@ -164,6 +169,7 @@ def summarise(runs, shape):
         "tokens_per_s_most": shape.tokens / min(seconds),
         "gflops": rate * shape.flops_per_token() / 1e9,
         "peak_bytes": max(sum(rank["peak_bytes"] for rank in ranks) for ranks in runs),
+        "libraries_bytes": max(sum(rank["libraries_bytes"] for rank in ranks) for ranks in runs),
         "steps": len(seconds),
         "first_loss": runs[0][0]["losses"][0],
         "last_loss": runs[0][0]["losses"][-1],
@@ -173,13 +179,13 @@ def summarise(runs, shape):
 
 
 def print_table(results):
-    print(f"\n{'model':<6}{'precision':<15}{'setting':<26}{'tokens/s':>10}{'(least':>9}{'most)':>9}{'GFLOP/s':>9}{'MiB':>8}  loss")
+    print(f"\n{'model':<6}{'precision':<15}{'setting':<26}{'tokens/s':>10}{'(least':>9}{'most)':>9}{'GFLOP/s':>9}{'MiB':>8}{'(libs)':>8}  loss")
     for r in results:
         if "why" in r:
             print(f"{r['model']:<6}{r['precision']:<15}{r['setting']:<26}{'-':>10}  {r['why']}")
             continue
         print(f"{r['model']:<6}{r['precision']:<15}{r['setting']:<26}{r['tokens_per_s']:>10,.0f}{r['tokens_per_s_least']:>9,.0f}"
-              f"{r['tokens_per_s_most']:>9,.0f}{r['gflops']:>9.1f}{r['peak_bytes'] / 2**20:>8,.0f}"
+              f"{r['tokens_per_s_most']:>9,.0f}{r['gflops']:>9.1f}{r['peak_bytes'] / 2**20:>8,.0f}{r['libraries_bytes'] / 2**20:>8,.0f}"
               f"  {r['first_loss']:.2f} -> {r['last_loss']:.2f}")
 
 

@@ -44,6 +44,15 @@ std::string CpuKernels::describe() const {
 void CpuKernels::matmul(const MatmulArgs& args) {
   matmul_.run(args);
 }
+std::int64_t CpuKernels::packed_weight_bytes(const Tensor& weight) const {
+  if (weight.rank() != 2) return 0;
+  // Forward uses the weight transposed, the input gradient as it stands: one packed copy each.
+  return CpuMatmul::packed_bytes_of(weight.type(), weight.dim(1), weight.dim(0)) +
+         CpuMatmul::packed_bytes_of(weight.type(), weight.dim(0), weight.dim(1));
+}
+
+std::int64_t CpuKernels::scratch_bytes() const { return matmul_.scratch_bytes() + attention_.scratch_bytes(); }
+
 void CpuKernels::weights_changed() {
   matmul_.weights_changed();
 }

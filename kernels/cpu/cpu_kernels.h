@@ -17,6 +17,8 @@ class CpuKernels final : public Kernels {
 
   std::string describe() const override;
 
+  std::int64_t packed_weight_bytes(const Tensor& weight) const override;
+  std::int64_t scratch_bytes() const override;
   void matmul(const MatmulArgs& args) override;
   void weights_changed() override;
   void rms_norm_forward(const RmsNormForwardArgs& args) override;

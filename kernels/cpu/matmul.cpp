@@ -1,6 +1,8 @@
 #include "kernels/cpu/matmul.h"
 
 #include <algorithm>
+#include <cstdlib>
+static int envi(const char*n,int d){const char*v=getenv(n);return v?atoi(v):d;}
 
 #include "kernels/check.h"
 
@@ -22,7 +24,7 @@ constexpr std::int64_t kPackSteps = 256;
 constexpr std::int64_t kEnoughTasks = 32;
 constexpr std::int64_t kLeastWork = 1 << 18;
 
-constexpr std::int64_t kPartialBytes = std::max(kStreamRows * kStreamColumns, kPackRows * kPackColumns) * 4;
+constexpr std::int64_t kPartialBytes = 4*std::max(kStreamRows * kStreamColumns, kPackRows * kPackColumns) * 4;
 constexpr std::int64_t kRowPanelBytes = cpu::row_groups(kPackRows) * cpu::kStoredRows * kPackSteps * 4;
 constexpr std::int64_t kColumnPanelBytes = kPackColumns * kPackSteps * 4;
 constexpr std::int64_t kTaskBytes = kPartialBytes + kRowPanelBytes + kColumnPanelBytes;
@@ -36,11 +38,11 @@ std::string pair_of(const Tensor& a, const Tensor& b, const Tensor& c) {
 MatmulPlan plan_matmul(const MatmulProblem& p) {
   MatmulPlan plan;
   const bool packs = p.transposed_rows || p.packs_columns;
-  plan.block_steps = packs ? kPackSteps : kStreamSteps;
+  plan.block_steps = packs ? kPackSteps : envi("SS",kStreamSteps);
   const std::int64_t panels = ceil_div(p.columns, kTileColumns);
   const std::int64_t work = p.rows * p.columns * std::max<std::int64_t>(p.steps, 1);
   const std::int64_t wanted = std::clamp<std::int64_t>(work / kLeastWork, 1, kEnoughTasks);
-  std::int64_t most_rows = kStreamRows;
+  std::int64_t most_rows = envi("SR",kStreamRows);
   std::int64_t most_columns = p.steps > kStreamSteps ? kStreamColumns : panels * kTileColumns;
   if (packs) {
     most_rows = kPackRows;
@@ -150,7 +152,16 @@ struct CpuMatmul::Task {
       tile.partial = partial_column + group.begin * tile.partial_row;
       const cpu::TileTarget<Output> target{
           .c = out.as<Output>() + (row + group.begin) * out.stride(0) + column + c, .c_row = out.stride(0), .columns = width};
+      if (last) prefetch_output(target, group.count);
       cpu::tile_function<Element, Output>(group.count, vectors)(tile, output, target);
+    }
+  }
+
+  // Otherwise the stores at the end of a tile wait for lines of c, one after the other.
+  static void prefetch_output(const cpu::TileTarget<Output>& target, std::int64_t count) {
+    constexpr std::int64_t kLine = 64 / static_cast<std::int64_t>(sizeof(Output));
+    for (std::int64_t r = 0; r < count; ++r) {
+      for (std::int64_t j = 0; j < target.columns; j += kLine) __builtin_prefetch(target.c + r * target.c_row + j, 1, 3);
     }
   }
 

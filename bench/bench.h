@@ -1,0 +1,55 @@
+#pragma once
+// What the kernel benchmarks share: memory, clocks, the two model sizes they speak of.
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/tensor.h"
+#include "core/thread_pool.h"
+
+namespace baekji::bench {
+
+struct Options {
+  int threads = 1;
+  int rounds = 7;
+};
+
+/// Owned tensors of reproducible values in (-1, 1).
+class Tensors {
+ public:
+  Tensors() = default;
+  ~Tensors();
+  Tensors(const Tensors&) = delete;
+  Tensors& operator=(const Tensors&) = delete;
+  Tensor make(DType type, std::initializer_list<std::int64_t> dims);
+
+ private:
+  std::vector<void*> blocks_;
+};
+
+/// The shortest of `rounds` runs of each candidate, in seconds, taken in turns so that a slow spell of a shared machine
+/// hits all of them. One unmeasured run of each goes first. Between candidates there is a pause, because OpenMP's threads
+/// go on spinning for a while after a parallel region.
+std::vector<double> best_times_s(const std::vector<std::function<void()>>& candidates, int rounds);
+
+/// The linear layers of one model size: a weight [out, in] used `times` times a step by `rows` tokens each.
+struct LinearLayer {
+  std::string name;
+  std::int64_t rows = 0;
+  std::int64_t in = 0;
+  std::int64_t out = 0;
+  std::int64_t times = 0;
+};
+struct ModelSize {
+  std::string name;
+  std::int64_t tokens = 0;
+  std::vector<LinearLayer> layers;
+};
+std::vector<ModelSize> model_sizes();
+
+void run_matmul_bench(const Options& options, ThreadPool& pool);
+void run_attention_bench(const Options& options, ThreadPool& pool);
+
+}  // namespace baekji::bench

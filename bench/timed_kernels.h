@@ -1,0 +1,80 @@
+#pragma once
+// TimedKernels: passes every operation on and adds up its time, arithmetic and bytes, by name and shape.
+
+#include <chrono>
+#include <map>
+#include <string>
+
+#include "kernels/kernels.h"
+
+namespace baekji::bench {
+
+struct OperationTotal {
+  std::int64_t calls = 0;
+  double seconds = 0;
+  double flops = 0;  ///< 0 for operations that are bound by memory
+  double bytes = 0;  ///< each operand once
+};
+
+/// A matrix product as the library that sets the ceiling would be asked for it.
+struct MatmulShape {
+  std::int64_t m = 0;
+  std::int64_t n = 0;
+  std::int64_t inner = 0;
+  bool transpose_a = false;
+  bool transpose_b = false;
+  bool accumulate = false;
+  DType input = DType::kFloat32;
+  DType output = DType::kFloat32;
+  auto operator<=>(const MatmulShape&) const = default;
+  double flops() const { return 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(inner); }
+  std::string describe() const;
+};
+
+class TimedKernels final : public Kernels {
+ public:
+  explicit TimedKernels(Kernels& inner) : inner_(inner) {}
+
+  const std::map<std::string, OperationTotal>& totals() const { return totals_; }
+  const std::map<MatmulShape, OperationTotal>& matmuls() const { return matmuls_; }
+  void reset() {
+    totals_.clear();
+    matmuls_.clear();
+  }
+
+  std::string describe() const override { return inner_.describe(); }
+  void weights_changed() override { inner_.weights_changed(); }
+  std::int64_t packed_weight_bytes(const Tensor& weight) const override { return inner_.packed_weight_bytes(weight); }
+  std::int64_t scratch_bytes() const override { return inner_.scratch_bytes(); }
+  void matmul(const MatmulArgs& args) override;
+  void rms_norm_forward(const RmsNormForwardArgs& args) override;
+  void rms_norm_backward(const RmsNormBackwardArgs& args) override;
+  void rope_forward(const RopeForwardArgs& args) override;
+  void rope_backward(const RopeBackwardArgs& args) override;
+  void attention_forward(const AttentionForwardArgs& args) override;
+  void attention_backward(const AttentionBackwardArgs& args) override;
+  void swiglu_forward(const SwigluForwardArgs& args) override;
+  void swiglu_backward(const SwigluBackwardArgs& args) override;
+  void embedding_forward(const EmbeddingForwardArgs& args) override;
+  void embedding_backward(const EmbeddingBackwardArgs& args) override;
+  void logits_max(const LogitsMaxArgs& args) override;
+  void logits_exp_sum(const LogitsExpSumArgs& args) override;
+  void logits_gradient(const LogitsGradientArgs& args) override;
+  void token_loss(const TokenLossArgs& args) override;
+  void tree_add(const TreeAddArgs& args) override;
+  void cast(const CastArgs& args) override;
+  void fill_zero(const Tensor& tensor) override;
+  bool fixed_point_accumulate(const FixedPointArgs& args) override;
+  void square_sums(std::span<const SquareSumArgs> args, std::span<SquareSum> results) override;
+  void adamw(std::span<const AdamwArgs> args) override;
+
+ private:
+  template <class Call>
+  auto timed(const char* name, double flops, double bytes, const Call& call);
+
+  Kernels& inner_;
+  std::map<std::string, OperationTotal> totals_;
+  std::map<MatmulShape, OperationTotal> matmuls_;
+};
+
+}  // namespace baekji::bench
