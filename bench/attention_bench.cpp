@@ -35,7 +35,12 @@ void run_size(const AttentionSize& s, DType type, double ceiling, const Options&
   const Tensor lse = memory.make(DType::kFloat32, {s.sequences, s.heads, s.context});
   const double scale = 1 / std::sqrt(static_cast<double>(s.head_dim));
   CpuAttention attention(pool);
-  const AttentionForwardArgs forward{.q_BTHD = part(qkv, 0, s.heads), .k_BTKD = part(qkv, q, s.kv_heads), .v_BTKD = part(qkv, q + k, s.kv_heads), .y_BTHD = y, .lse_BHT = lse, .scale = scale};
+  const AttentionForwardArgs forward{.q_BTHD = part(qkv, 0, s.heads),
+                                     .k_BTKD = part(qkv, q, s.kv_heads),
+                                     .v_BTKD = part(qkv, q + k, s.kv_heads),
+                                     .y_BTHD = y,
+                                     .lse_BHT = lse,
+                                     .scale = scale};
   const AttentionBackwardArgs backward{.q_BTHD = forward.q_BTHD,
                                        .k_BTKD = forward.k_BTKD,
                                        .v_BTKD = forward.v_BTKD,
@@ -46,18 +51,21 @@ void run_size(const AttentionSize& s, DType type, double ceiling, const Options&
                                        .dk_BTKD = part(dqkv, q, s.kv_heads),
                                        .dv_BTKD = part(dqkv, q + k, s.kv_heads),
                                        .scale = scale};
-  const std::vector<double> best = best_times_s({[&] { attention.forward(forward); }, [&] { attention.backward(backward); }}, options.rounds);
+  const std::vector<double> best =
+      best_times_s({[&] { attention.forward(forward); }, [&] { attention.backward(backward); }}, options.rounds);
   const double pairs = static_cast<double>(s.context) * static_cast<double>(s.context) / 2;
   const double gflop = 4e-9 * pairs * static_cast<double>(s.head_dim * s.heads * s.sequences);
   const double both = 3.5 * gflop / (best[0] + best[1]);
-  fmt::print("  {:<26}{:<6}{:>10.1f}{:>10.1f}{:>10.1f}{:>9.0f}%\n", s.name, name_of(type), gflop / best[0], 2.5 * gflop / best[1], both, 100e9 * both / ceiling);
+  fmt::print("  {:<26}{:<6}{:>10.1f}{:>10.1f}{:>10.1f}{:>9.0f}%\n", s.name, name_of(type), gflop / best[0],
+             2.5 * gflop / best[1], both, 100e9 * both / ceiling);
 }
 
 }  // namespace
 
 void run_attention_bench(const Options& options, ThreadPool& pool) {
   const double ceiling = measure_matmul_ceiling(pool, DType::kFloat32);
-  fmt::print("\nCausal attention: GFLOP/s (causal products only), and both passes as a share of the fp32 matmul ceiling\n");
+  fmt::print(
+      "\nCausal attention: GFLOP/s (causal products only), and both passes as a share of the fp32 matmul ceiling\n");
   fmt::print("  {:<26}{:<6}{:>10}{:>10}{:>10}{:>10}\n", "", "", "forward", "backward", "both", "share");
   const AttentionSize sizes[] = {
       {.name = "10M: B16 T256 H8 D32", .sequences = 16, .context = 256, .heads = 8, .kv_heads = 8, .head_dim = 32},

@@ -42,8 +42,10 @@ Tensor Tensors::make(DType type, std::initializer_list<std::int64_t> dims) {
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(2 * stream.uniform(i) - 1);
   for (std::int64_t i = 0; i < size; ++i) {
     const float value = values[static_cast<std::size_t>(i % kPeriod)];
-    if (type == DType::kBfloat16) t.as<Bfloat16>()[i] = Bfloat16(value);
-    else t.as<float>()[i] = value;
+    if (type == DType::kBfloat16)
+      t.as<Bfloat16>()[i] = Bfloat16(value);
+    else
+      t.as<float>()[i] = value;
   }
   return t;
 }

@@ -30,8 +30,8 @@ class Tensors {
 };
 
 /// The shortest of `rounds` runs of each candidate, in seconds, taken in turns so that a slow spell of a shared machine
-/// hits all of them. One unmeasured run of each goes first. Between candidates there is a pause, because OpenMP's threads
-/// go on spinning for a while after a parallel region.
+/// hits all of them. One unmeasured run of each goes first. Between candidates there is a pause, because OpenMP's
+/// threads go on spinning for a while after a parallel region.
 std::vector<double> best_times_s(const std::vector<std::function<void()>>& candidates, int rounds);
 
 /// The linear layers of one model size: a weight [out, in] used `times` times a step by `rows` tokens each.

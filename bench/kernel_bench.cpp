@@ -53,16 +53,19 @@ double measure_read_bandwidth(ThreadPool& pool) {
                                         });
                                       }},
                                       5)[0];
-  for (const std::uint64_t sum : sums) require_equal(std::uint64_t{kWords / kPieces}, sum, "a sum that was read", "read bandwidth");
+  for (const std::uint64_t sum : sums)
+    require_equal(std::uint64_t{kWords / kPieces}, sum, "a sum that was read", "read bandwidth");
   return static_cast<double>(kWords) * sizeof(std::uint64_t) / seconds;
 }
 
 void run(const Options& options) {
   ThreadPool pool(options.threads);
   fmt::print("{} threads\n", options.threads);
-  fmt::print("ceilings: matmul {:.0f} GFLOP/s fp32, {:.0f} bf16; memory {:.1f} GB/s read, {:.1f} GB/s copied (read + written)\n",
-             1e-9 * measure_matmul_ceiling(pool, DType::kFloat32), 1e-9 * measure_matmul_ceiling(pool, DType::kBfloat16),
-             1e-9 * measure_read_bandwidth(pool), 1e-9 * measure_copy_bandwidth(pool));
+  fmt::print(
+      "ceilings: matmul {:.0f} GFLOP/s fp32, {:.0f} bf16; memory {:.1f} GB/s read, {:.1f} GB/s copied (read + "
+      "written)\n",
+      1e-9 * measure_matmul_ceiling(pool, DType::kFloat32), 1e-9 * measure_matmul_ceiling(pool, DType::kBfloat16),
+      1e-9 * measure_read_bandwidth(pool), 1e-9 * measure_copy_bandwidth(pool));
   run_attention_bench(options, pool);
   run_matmul_bench(options, pool);
 }

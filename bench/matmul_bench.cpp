@@ -1,4 +1,5 @@
-// GFLOP/s of every linear layer of two model sizes, ours against oneDNN with its own threads, and what that means for a step.
+// GFLOP/s of every linear layer of two model sizes, ours against oneDNN with its own threads, and what that means for a
+// step.
 
 #include <fmt/format.h>
 
@@ -37,7 +38,8 @@ MatmulArgs problem(Tensors& memory, const LinearLayer& layer, DType type, Use us
               .b = make(layer.out, layer.in),
               .c = make(layer.rows, layer.in),
               .b_is_weight = true};
-    case kWeightGradient: break;
+    case kWeightGradient:
+      break;
   }
   return {.a = make(layer.rows, layer.out),
           .b = make(layer.rows, layer.in),
@@ -59,7 +61,8 @@ Times measure(const LinearLayer& layer, DType type, Use use, const Options& opti
 
 void run_model(const ModelSize& model, DType type, const Options& options, ThreadPool& pool) {
   fmt::print("\n{} model, {}: GFLOP/s (best of {})\n", model.name, name_of(type), options.rounds);
-  fmt::print("  {:<10}{:<17}{:>6} x {:<6}{:>10}{:>10}{:>10}{:>8}\n", "weight", "use", "out", "in", "baekji", "oneDNN", "packed", "ratio");
+  fmt::print("  {:<10}{:<17}{:>6} x {:<6}{:>10}{:>10}{:>10}{:>8}\n", "weight", "use", "out", "in", "baekji", "oneDNN",
+             "packed", "ratio");
   Times step;
   for (const LinearLayer& layer : model.layers) {
     for (const Use use : {kForward, kInputGradient, kWeightGradient}) {
@@ -73,7 +76,8 @@ void run_model(const ModelSize& model, DType type, const Options& options, Threa
     }
   }
   const auto tokens = static_cast<double>(model.tokens);
-  fmt::print("  matmul bound of a step: {:.0f} tokens/s; {:.0f} with the faster oneDNN of each line\n", tokens / step.ours_s, tokens / step.plain_s);
+  fmt::print("  matmul bound of a step: {:.0f} tokens/s; {:.0f} with the faster oneDNN of each line\n",
+             tokens / step.ours_s, tokens / step.plain_s);
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
 // step_bench EXPERIMENT.toml: where the time of a whole training step goes, against the ceilings of the same run.
 //
 // Prints the matmul ceiling, the GEMM-only bound (every matrix product of a step at the faster of oneDNN packed and
-// unpacked, with oneDNN's own threads), tokens/s of the step (data, optimizer, fixed point, ledger record included), the
-// share of the bound, and a row per operation. `--json` prints one line for scripts.
+// unpacked, with oneDNN's own threads), tokens/s of the step (data, optimizer, fixed point, ledger record included),
+// the share of the bound, and a row per operation. `--json` prints one line for scripts.
 
 #include <fmt/format.h>
 
@@ -27,7 +27,9 @@ namespace baekji::bench {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 struct Arguments {
   std::string experiment;
@@ -66,7 +68,8 @@ double library_seconds(const MatmulShape& shape, int threads, int rounds) {
   return *std::min_element(times.begin(), times.end());
 }
 
-void print_tables(const TimedKernels& timed, const Measured& m, std::int64_t steps, const std::map<MatmulShape, double>& library) {
+void print_tables(const TimedKernels& timed, const Measured& m, std::int64_t steps,
+                  const std::map<MatmulShape, double>& library) {
   fmt::print("\n{:<22} {:>6} {:>10} {:>7} {:>12} {:>9}\n", "operation", "calls", "ms/step", "share", "rate", "ceiling");
   const double per_step = 1e3 / static_cast<double>(steps);
   double listed = 0;
@@ -74,16 +77,22 @@ void print_tables(const TimedKernels& timed, const Measured& m, std::int64_t ste
     const double ms = total.seconds * per_step;
     listed += ms;
     const bool arithmetic = total.flops > 0;
-    const std::string rate = arithmetic ? fmt::format("{:.1f} GF/s", total.flops / total.seconds / 1e9) : fmt::format("{:.1f} GB/s", total.bytes / total.seconds / 1e9);
-    const double share = arithmetic ? total.flops / total.seconds / m.ceiling_flops : total.bytes / total.seconds / m.bandwidth;
-    fmt::print("{:<22} {:>6} {:>10.2f} {:>6.1f}% {:>12} {:>8.0f}%\n", name, total.calls / steps, ms, ms / (m.step_s * 10), rate, 100 * share);
+    const std::string rate = arithmetic ? fmt::format("{:.1f} GF/s", total.flops / total.seconds / 1e9)
+                                        : fmt::format("{:.1f} GB/s", total.bytes / total.seconds / 1e9);
+    const double share =
+        arithmetic ? total.flops / total.seconds / m.ceiling_flops : total.bytes / total.seconds / m.bandwidth;
+    fmt::print("{:<22} {:>6} {:>10.2f} {:>6.1f}% {:>12} {:>8.0f}%\n", name, total.calls / steps, ms,
+               ms / (m.step_s * 10), rate, 100 * share);
   }
-  fmt::print("{:<22} {:>6} {:>10.2f} {:>6.1f}%\n", "everything else", "", m.step_s * 1e3 - listed, 100 - listed / (m.step_s * 10));
-  fmt::print("\n{:<44} {:>5} {:>9} {:>9} {:>7}\n", "matrix product (a, b, + = accumulated)", "calls", "ours GF/s", "oneDNN", "ratio");
+  fmt::print("{:<22} {:>6} {:>10.2f} {:>6.1f}%\n", "everything else", "", m.step_s * 1e3 - listed,
+             100 - listed / (m.step_s * 10));
+  fmt::print("\n{:<44} {:>5} {:>9} {:>9} {:>7}\n", "matrix product (a, b, + = accumulated)", "calls", "ours GF/s",
+             "oneDNN", "ratio");
   for (const auto& [shape, total] : timed.matmuls()) {
     const double ours = total.flops / total.seconds / 1e9;
     const double theirs = shape.flops() / library.at(shape) / 1e9;
-    fmt::print("{:<44} {:>5} {:>9.1f} {:>9.1f} {:>7.2f}\n", shape.describe(), total.calls / steps, ours, theirs, ours / theirs);
+    fmt::print("{:<44} {:>5} {:>9.1f} {:>9.1f} {:>7.2f}\n", shape.describe(), total.calls / steps, ours, theirs,
+               ours / theirs);
   }
 }
 
@@ -92,7 +101,8 @@ class StepBench {
   explicit StepBench(const Arguments& a)
       : a_(a),
         e_(load_experiment(a.experiment, a.overrides)),
-        pool_(e_.layout.threads > 0 ? static_cast<int>(e_.layout.threads) : static_cast<int>(std::thread::hardware_concurrency())),
+        pool_(e_.layout.threads > 0 ? static_cast<int>(e_.layout.threads)
+                                    : static_cast<int>(std::thread::hardware_concurrency())),
         kernels_(make_cpu_kernels(pool_)),
         timed_(*kernels_),
         loader_(make_loader(e_)) {}
@@ -109,7 +119,8 @@ class StepBench {
 
  private:
   static Loader make_loader(const Experiment& e) {
-    std::vector<TokenStore> stores = open_sources(e.data, sha256(posix_file_system().read(e.data.tokenizer)), e.model.vocab);
+    std::vector<TokenStore> stores =
+        open_sources(e.data, sha256(posix_file_system().read(e.data.tokenizer)), e.model.vocab);
     BatchOrder order(static_cast<std::uint64_t>(e.identity.seed), order_sources(e.data, stores), order_stages(e));
     return Loader(std::move(stores), std::move(order), e.model.document_mask);
   }
@@ -144,17 +155,28 @@ class StepBench {
     const double tokens_per_s = static_cast<double>(m.tokens) / m.step_s;
     const double bound = static_cast<double>(m.tokens) / m.bound_s;
     if (a_.json) {
-      const nlohmann::ordered_json line = {{"experiment", e_.identity.name}, {"precision", e_.numerics.precision}, {"threads", pool_.threads()},
-                                           {"tensor_grains", e_.numerics.tensor_grains}, {"replicas", e_.numerics.replicas},
-                                           {"ceiling_gflops", m.ceiling_flops / 1e9}, {"bandwidth_gbs", m.bandwidth / 1e9},
-                                           {"bound_tokens_per_s", bound}, {"tokens_per_s", tokens_per_s}, {"share_of_bound", tokens_per_s / bound},
-                                           {"own_matmul_share", m.bound_s / m.own_s}, {"planned_bytes", m.planned_bytes}, {"peak_bytes", peak_resident_bytes()}};
+      const nlohmann::ordered_json line = {{"experiment", e_.identity.name},
+                                           {"precision", e_.numerics.precision},
+                                           {"threads", pool_.threads()},
+                                           {"tensor_grains", e_.numerics.tensor_grains},
+                                           {"replicas", e_.numerics.replicas},
+                                           {"ceiling_gflops", m.ceiling_flops / 1e9},
+                                           {"bandwidth_gbs", m.bandwidth / 1e9},
+                                           {"bound_tokens_per_s", bound},
+                                           {"tokens_per_s", tokens_per_s},
+                                           {"share_of_bound", tokens_per_s / bound},
+                                           {"own_matmul_share", m.bound_s / m.own_s},
+                                           {"planned_bytes", m.planned_bytes},
+                                           {"peak_bytes", peak_resident_bytes()}};
       fmt::print("{}\n", line.dump());
       return;
     }
-    fmt::print("{} {}, {} threads, tensor_grains {}, replicas {}\n", e_.identity.name, e_.numerics.precision, pool_.threads(), e_.numerics.tensor_grains, e_.numerics.replicas);
-    fmt::print("matmul ceiling      {:>8.1f} GFLOP/s     copy bandwidth {:.1f} GB/s\n", m.ceiling_flops / 1e9, m.bandwidth / 1e9);
-    fmt::print("GEMM-only bound     {:>8.0f} tokens/s    ({:.1f} ms; our own products take {:.1f} ms)\n", bound, m.bound_s * 1e3, m.own_s * 1e3);
+    fmt::print("{} {}, {} threads, tensor_grains {}, replicas {}\n", e_.identity.name, e_.numerics.precision,
+               pool_.threads(), e_.numerics.tensor_grains, e_.numerics.replicas);
+    fmt::print("matmul ceiling      {:>8.1f} GFLOP/s     copy bandwidth {:.1f} GB/s\n", m.ceiling_flops / 1e9,
+               m.bandwidth / 1e9);
+    fmt::print("GEMM-only bound     {:>8.0f} tokens/s    ({:.1f} ms; our own products take {:.1f} ms)\n", bound,
+               m.bound_s * 1e3, m.own_s * 1e3);
     fmt::print("whole training step {:>8.0f} tokens/s    ({:.1f} ms)\n", tokens_per_s, m.step_s * 1e3);
     fmt::print("share of the bound  {:>8.1f} %\n", 100 * tokens_per_s / bound);
     print_tables(timed_, m, a_.steps, library);
@@ -177,7 +199,9 @@ int main(int argc, char** argv) {
   app.add_option("experiment", arguments.experiment, "experiment file")->required();
   app.add_option("--set", arguments.overrides, "override a key: section.key=value")->allow_extra_args(false);
   app.add_option("--steps", arguments.steps, "timed steps")->check(CLI::Range(1, 1000))->capture_default_str();
-  app.add_option("--rounds", arguments.rounds, "rounds of each library product")->check(CLI::Range(1, 100))->capture_default_str();
+  app.add_option("--rounds", arguments.rounds, "rounds of each library product")
+      ->check(CLI::Range(1, 100))
+      ->capture_default_str();
   app.add_flag("--json", arguments.json, "one JSON line");
   CLI11_PARSE(app, argc, argv);
   try {

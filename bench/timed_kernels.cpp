@@ -27,8 +27,8 @@ double gradient_bytes(const GradientSource& g, std::int64_t count) {
 }  // namespace
 
 std::string MatmulShape::describe() const {
-  return fmt::format("{}{}{} {:>5} x {:>5} x {:>5} {}->{}", transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', accumulate ? '+' : ' ', m, n, inner,
-                     name_of(input), name_of(output));
+  return fmt::format("{}{}{} {:>5} x {:>5} x {:>5} {}->{}", transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N',
+                     accumulate ? '+' : ' ', m, n, inner, name_of(input), name_of(output));
 }
 
 template <class Call>
@@ -67,7 +67,8 @@ void TimedKernels::rms_norm_forward(const RmsNormForwardArgs& a) {
   timed("rms_norm_forward", 0, bytes_of({a.x_NC, a.y_NC}), [&] { inner_.rms_norm_forward(a); });
 }
 void TimedKernels::rms_norm_backward(const RmsNormBackwardArgs& a) {
-  timed("rms_norm_backward", 0, bytes_of({a.x_NC, a.dy_NC, a.dx_NC, a.accumulate ? a.dx_NC : Tensor()}), [&] { inner_.rms_norm_backward(a); });
+  timed("rms_norm_backward", 0, bytes_of({a.x_NC, a.dy_NC, a.dx_NC, a.accumulate ? a.dx_NC : Tensor()}),
+        [&] { inner_.rms_norm_backward(a); });
 }
 void TimedKernels::rope_forward(const RopeForwardArgs& a) {
   timed("rope_forward", 0, bytes_of({a.x_NHD, a.y_NHD}), [&] { inner_.rope_forward(a); });
@@ -76,17 +77,20 @@ void TimedKernels::rope_backward(const RopeBackwardArgs& a) {
   timed("rope_backward", 0, bytes_of({a.dy_NHD, a.dx_NHD, a.x_NHD}), [&] { inner_.rope_backward(a); });
 }
 void TimedKernels::attention_forward(const AttentionForwardArgs& a) {
-  timed("attention_forward", attention_flops(a.q_BTHD, 2), bytes_of({a.q_BTHD, a.k_BTKD, a.v_BTKD, a.y_BTHD}), [&] { inner_.attention_forward(a); });
+  timed("attention_forward", attention_flops(a.q_BTHD, 2), bytes_of({a.q_BTHD, a.k_BTKD, a.v_BTKD, a.y_BTHD}),
+        [&] { inner_.attention_forward(a); });
 }
 void TimedKernels::attention_backward(const AttentionBackwardArgs& a) {
-  timed("attention_backward", attention_flops(a.q_BTHD, 5), bytes_of({a.q_BTHD, a.k_BTKD, a.v_BTKD, a.y_BTHD, a.dy_BTHD, a.dq_BTHD, a.dk_BTKD, a.dv_BTKD}),
+  timed("attention_backward", attention_flops(a.q_BTHD, 5),
+        bytes_of({a.q_BTHD, a.k_BTKD, a.v_BTKD, a.y_BTHD, a.dy_BTHD, a.dq_BTHD, a.dk_BTKD, a.dv_BTKD}),
         [&] { inner_.attention_backward(a); });
 }
 void TimedKernels::swiglu_forward(const SwigluForwardArgs& a) {
   timed("swiglu_forward", 0, bytes_of({a.gate_NF, a.up_NF, a.y_NF}), [&] { inner_.swiglu_forward(a); });
 }
 void TimedKernels::swiglu_backward(const SwigluBackwardArgs& a) {
-  timed("swiglu_backward", 0, bytes_of({a.gate_NF, a.up_NF, a.dy_NF, a.dgate_NF, a.dup_NF}), [&] { inner_.swiglu_backward(a); });
+  timed("swiglu_backward", 0, bytes_of({a.gate_NF, a.up_NF, a.dy_NF, a.dgate_NF, a.dup_NF}),
+        [&] { inner_.swiglu_backward(a); });
 }
 void TimedKernels::embedding_forward(const EmbeddingForwardArgs& a) {
   timed("embedding_forward", 0, bytes_of({a.y_NC, a.y_NC}), [&] { inner_.embedding_forward(a); });
@@ -118,7 +122,8 @@ void TimedKernels::fill_zero(const Tensor& t) {
   timed("fill_zero", 0, bytes_of({t}), [&] { inner_.fill_zero(t); });
 }
 bool TimedKernels::fixed_point_accumulate(const FixedPointArgs& a) {
-  return timed("fixed_point", 0, bytes_of({a.gradient, a.partial, a.overwrite ? Tensor() : a.partial}), [&] { return inner_.fixed_point_accumulate(a); });
+  return timed("fixed_point", 0, bytes_of({a.gradient, a.partial, a.overwrite ? Tensor() : a.partial}),
+               [&] { return inner_.fixed_point_accumulate(a); });
 }
 void TimedKernels::square_sums(std::span<const SquareSumArgs> args, std::span<SquareSum> results) {
   double bytes = 0;
@@ -128,7 +133,9 @@ void TimedKernels::square_sums(std::span<const SquareSumArgs> args, std::span<Sq
 void TimedKernels::adamw(std::span<const AdamwArgs> args) {
   double bytes = 0;
   for (const AdamwArgs& a : args) {
-    bytes += gradient_bytes(a.gradient, a.count) + static_cast<double>(a.count) * (24.0 + (a.weight.defined() ? static_cast<double>(size_of(a.weight.type())) : 0.0));
+    bytes += gradient_bytes(a.gradient, a.count) +
+             static_cast<double>(a.count) *
+                 (24.0 + (a.weight.defined() ? static_cast<double>(size_of(a.weight.type())) : 0.0));
   }
   timed("adamw", 0, bytes, [&] { inner_.adamw(args); });
 }

@@ -45,7 +45,9 @@ class TimedKernels final : public Kernels {
   std::string describe() const override { return inner_.describe(); }
   void weights_changed() override { inner_.weights_changed(); }
   std::int64_t packed_weight_bytes(const Tensor& weight) const override { return inner_.packed_weight_bytes(weight); }
-  std::int64_t scratch_bytes() const override { return inner_.scratch_bytes(); }
+  std::int64_t scratch_bytes(std::int64_t context, std::int64_t head_width) const override {
+    return inner_.scratch_bytes(context, head_width);
+  }
   void matmul(const MatmulArgs& args) override;
   void rms_norm_forward(const RmsNormForwardArgs& args) override;
   void rms_norm_backward(const RmsNormBackwardArgs& args) override;

@@ -21,23 +21,30 @@ Tensor Arena::allocate(std::string_view category, DType type, std::initializer_l
   std::int64_t elements = 1;
   for (const std::int64_t extent : dims) {
     if (extent < 0 || (extent > 0 && elements > (std::int64_t{1} << 60) / extent)) {
-      throw Error("an allocation has an impossible extent").values("0..2^60 elements", fmt::format("{}", extent)).at(category);
+      throw Error("an allocation has an impossible extent")
+          .values("0..2^60 elements", fmt::format("{}", extent))
+          .at(category);
     }
     elements *= extent;
   }
   const std::int64_t size_bytes = round_up(std::max<std::int64_t>(elements * size_of(type), 1), kAlignmentBytes);
+  note(category, size_bytes);
+  void* data = mode_ == Mode::kMeasure ? kMeasuredAddress : take(category, size_bytes);
+  return Tensor(data, type, dims);
+}
+
+void Arena::note(std::string_view category, std::int64_t size_bytes) {
   auto row = std::find_if(rows_.begin(), rows_.end(), [&](const Row& r) { return r.category == category; });
   if (row == rows_.end()) row = rows_.insert(rows_.end(), Row{.category = std::string(category)});
   row->size_bytes += size_bytes;
   row->allocations += 1;
-  void* data = mode_ == Mode::kMeasure ? kMeasuredAddress : take(category, size_bytes);
-  return Tensor(data, type, dims);
 }
 
 void* Arena::take(std::string_view category, std::int64_t size_bytes) {
   constexpr std::int64_t kHugePageBytes = std::int64_t{2} << 20;
   // Large blocks get transparent huge pages: fewer page faults and TLB misses in the GEMMs.
-  void* base = mmap(nullptr, static_cast<std::size_t>(size_bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* base =
+      mmap(nullptr, static_cast<std::size_t>(size_bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (base == MAP_FAILED) {
     throw Error("out of memory")
         .values(format_bytes(size_bytes), "refused by the system")
@@ -57,7 +64,8 @@ std::int64_t Arena::total_bytes() const {
 
 std::string memory_table(const Arena& arena) {
   std::string text;
-  for (const Arena::Row& row : arena.rows()) text += fmt::format("  {:<28} {:>12}\n", row.category, format_bytes(row.size_bytes));
+  for (const Arena::Row& row : arena.rows())
+    text += fmt::format("  {:<28} {:>12}\n", row.category, format_bytes(row.size_bytes));
   return text + fmt::format("  {:<28} {:>12}\n", "total", format_bytes(arena.total_bytes()));
 }
 

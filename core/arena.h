@@ -33,6 +33,9 @@ class Arena {
   /// category, the request and the total so far.
   Tensor allocate(std::string_view category, DType type, std::initializer_list<std::int64_t> dims);
 
+  /// Counts memory that is not the arena's own (packed copies, the program itself), so that the table is whole.
+  void note(std::string_view category, std::int64_t size_bytes);
+
   /// Bytes by category, in order of first use.
   struct Row {
     std::string category;

@@ -26,11 +26,16 @@ json to_json(const toml::node& node, const std::string& place) {
       for (const auto& child : *node.as_array()) array.push_back(to_json(child, place));
       return array;
     }
-    case toml::node_type::string: return node.as_string()->get();
-    case toml::node_type::integer: return node.as_integer()->get();
-    case toml::node_type::floating_point: return node.as_floating_point()->get();
-    case toml::node_type::boolean: return node.as_boolean()->get();
-    default: throw Error("dates and times are not configuration values").at(place);
+    case toml::node_type::string:
+      return node.as_string()->get();
+    case toml::node_type::integer:
+      return node.as_integer()->get();
+    case toml::node_type::floating_point:
+      return node.as_floating_point()->get();
+    case toml::node_type::boolean:
+      return node.as_boolean()->get();
+    default:
+      throw Error("dates and times are not configuration values").at(place);
   }
 }
 
@@ -47,8 +52,10 @@ json parse_toml(std::string_view text, const std::string& place) {
 
 void merge(json& base, const json& layer) {
   for (const auto& [key, value] : layer.items()) {
-    if (value.is_object() && base.contains(key) && base[key].is_object()) merge(base[key], value);
-    else base[key] = value;
+    if (value.is_object() && base.contains(key) && base[key].is_object())
+      merge(base[key], value);
+    else
+      base[key] = value;
   }
 }
 
@@ -81,7 +88,9 @@ void apply_override(json& config, const std::string& text) {
   const std::string place = "--set " + text;
   const std::size_t equals = text.find('=');
   if (equals == std::string::npos || equals == 0) {
-    throw Error("an override has the form section.key=value").values("section.key=value", text).hint("--set layout.data=2");
+    throw Error("an override has the form section.key=value")
+        .values("section.key=value", text)
+        .hint("--set layout.data=2");
   }
   const std::string key = text.substr(0, equals);
   const std::string value = text.substr(equals + 1);
@@ -107,10 +116,14 @@ bool plain_tables(const json& value) {
 toml::table to_table(const json& object);
 
 void append_scalar(toml::array& out, const json& value) {
-  if (value.is_boolean()) out.push_back(value.get<bool>());
-  else if (value.is_number_integer()) out.push_back(value.get<std::int64_t>());
-  else if (value.is_number()) out.push_back(value.get<double>());
-  else out.push_back(value.get<std::string>());
+  if (value.is_boolean())
+    out.push_back(value.get<bool>());
+  else if (value.is_number_integer())
+    out.push_back(value.get<std::int64_t>());
+  else if (value.is_number())
+    out.push_back(value.get<double>());
+  else
+    out.push_back(value.get<std::string>());
 }
 
 toml::table to_table(const json& object) {
@@ -189,7 +202,10 @@ const json* ConfigReader::find(const char* key) {
 }
 
 void ConfigReader::wrong_type(const char* key, const char* wanted, const json& came, const char* help) const {
-  throw Error(fmt::format("{} has the wrong type", key)).values(wanted, came.dump()).at(place_).hint(fmt::format("{}: {}", key, help));
+  throw Error(fmt::format("{} has the wrong type", key))
+      .values(wanted, came.dump())
+      .at(place_)
+      .hint(fmt::format("{}: {}", key, help));
 }
 
 void ConfigReader::field(const char* key, bool& value, const char* help) {
@@ -242,7 +258,8 @@ void ConfigReader::field(const char* key, std::vector<std::int64_t>& value, cons
   }
 }
 
-void ConfigReader::choice(const char* key, std::string& value, std::initializer_list<const char*> words, const char* help) {
+void ConfigReader::choice(const char* key, std::string& value, std::initializer_list<const char*> words,
+                          const char* help) {
   field(key, value, help);
   std::vector<std::string> known(words.begin(), words.end());
   if (std::find(known.begin(), known.end(), value) != known.end()) return;

@@ -16,9 +16,9 @@
 
 namespace baekji {
 
-/// Reads `path` and the files it `extends` (paths relative to the file that names them; the nearer layer wins, arrays are
-/// replaced whole), then applies `overrides` of the form "section.key=value" (TOML values; a bare word is a string).
-/// Throws Error with file and line on a syntax error, a cycle or an override that is none.
+/// Reads `path` and the files it `extends` (paths relative to the file that names them; the nearer layer wins, arrays
+/// are replaced whole), then applies `overrides` of the form "section.key=value" (TOML values; a bare word is a
+/// string). Throws Error with file and line on a syntax error, a cycle or an override that is none.
 nlohmann::json load_config(const std::filesystem::path& path, std::span<const std::string> overrides);
 
 /// The same value as TOML text (objects and arrays of objects become tables).
@@ -60,7 +60,8 @@ class ConfigWriter {
   void field(const char* key, const T& value, const char* /*help*/) {
     table_[key] = value;
   }
-  void choice(const char* key, const std::string& value, std::initializer_list<const char*> /*words*/, const char* /*help*/) {
+  void choice(const char* key, const std::string& value, std::initializer_list<const char*> /*words*/,
+              const char* /*help*/) {
     table_[key] = value;
   }
   nlohmann::json take() { return std::move(table_); }

@@ -7,7 +7,9 @@
 namespace baekji {
 namespace {
 
-EVP_MD_CTX* openssl(void* context) { return static_cast<EVP_MD_CTX*>(context); }
+EVP_MD_CTX* openssl(void* context) {
+  return static_cast<EVP_MD_CTX*>(context);
+}
 
 void check(int ok) {
   if (ok != 1) throw Error("OpenSSL refused a SHA-256 operation");
@@ -15,7 +17,9 @@ void check(int ok) {
 
 }  // namespace
 
-void Sha256::Free::operator()(void* context) const { EVP_MD_CTX_free(openssl(context)); }
+void Sha256::Free::operator()(void* context) const {
+  EVP_MD_CTX_free(openssl(context));
+}
 
 Sha256::Sha256() : context_(EVP_MD_CTX_new()) {
   check(context_ != nullptr ? 1 : 0);
@@ -37,8 +41,12 @@ Digest Sha256::finish() {
   return digest;
 }
 
-Digest sha256(std::span<const std::byte> bytes) { return Sha256().add(bytes).finish(); }
-Digest sha256(std::string_view text) { return Sha256().add(text).finish(); }
+Digest sha256(std::span<const std::byte> bytes) {
+  return Sha256().add(bytes).finish();
+}
+Digest sha256(std::string_view text) {
+  return Sha256().add(text).finish();
+}
 
 std::string to_hex(const Digest& digest) {
   static constexpr char kDigits[] = "0123456789abcdef";
@@ -52,13 +60,17 @@ std::string to_hex(const Digest& digest) {
 
 Digest parse_digest(std::string_view hex) {
   Digest digest{};
-  if (hex.size() != 64) throw Error("not a SHA-256 digest").values("64 hex digits", fmt::format("{} characters", hex.size()));
+  if (hex.size() != 64)
+    throw Error("not a SHA-256 digest").values("64 hex digits", fmt::format("{} characters", hex.size()));
   for (std::size_t i = 0; i < 64; ++i) {
     const char c = hex[i];
     int value = 0;
-    if (c >= '0' && c <= '9') value = c - '0';
-    else if (c >= 'a' && c <= 'f') value = c - 'a' + 10;
-    else throw Error("not a SHA-256 digest").values("lower-case hex digits", std::string(hex));
+    if (c >= '0' && c <= '9')
+      value = c - '0';
+    else if (c >= 'a' && c <= 'f')
+      value = c - 'a' + 10;
+    else
+      throw Error("not a SHA-256 digest").values("lower-case hex digits", std::string(hex));
     digest[i / 2] = static_cast<std::uint8_t>(digest[i / 2] * 16 + value);
   }
   return digest;
@@ -69,11 +81,17 @@ Digest merkle_leaf(std::span<const std::byte> data) {
   return Sha256().add(std::span(&kLeaf, 1)).add(data).finish();
 }
 
-Digest merkle_leaf(std::string_view data) { return merkle_leaf(std::as_bytes(std::span(data.data(), data.size()))); }
+Digest merkle_leaf(std::string_view data) {
+  return merkle_leaf(std::as_bytes(std::span(data.data(), data.size())));
+}
 
 Digest merkle_node(const Digest& left, const Digest& right) {
   static constexpr std::byte kNode{0x01};
-  return Sha256().add(std::span(&kNode, 1)).add(std::as_bytes(std::span(left))).add(std::as_bytes(std::span(right))).finish();
+  return Sha256()
+      .add(std::span(&kNode, 1))
+      .add(std::as_bytes(std::span(left)))
+      .add(std::as_bytes(std::span(right)))
+      .finish();
 }
 
 Digest merkle_root(std::span<const Digest> leaf_hashes) {

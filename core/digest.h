@@ -42,7 +42,8 @@ Digest sha256(std::string_view text);
 std::string to_hex(const Digest& digest);
 Digest parse_digest(std::string_view hex);
 
-/// RFC 6962, section 2.1: the hash of one leaf, SHA-256(0x00 || data), and of an inner node, SHA-256(0x01 || left || right).
+/// RFC 6962, section 2.1: the hash of one leaf, SHA-256(0x00 || data), and of an inner node, SHA-256(0x01 || left ||
+/// right).
 Digest merkle_leaf(std::span<const std::byte> data);
 Digest merkle_leaf(std::string_view data);
 Digest merkle_node(const Digest& left, const Digest& right);

@@ -11,7 +11,8 @@
 namespace baekji {
 
 /// The only exception the project throws. Build it in one expression:
-///   throw Error("heads must be divisible by kv_heads").values("heads = 6", "kv_heads = 4").at("x.toml [model]").hint("...");
+///   throw Error("heads must be divisible by kv_heads").values("heads = 6", "kv_heads = 4").at("x.toml
+///   [model]").hint("...");
 /// `what()` is the whole text, several lines, ready to print.
 class Error : public std::exception {
  public:

@@ -64,7 +64,9 @@ class PosixAppendFile final : public AppendFile {
 
 class PosixFileSystem final : public FileSystem {
  public:
-  std::unique_ptr<AppendFile> open_append(const fs::path& path) override { return std::make_unique<PosixAppendFile>(path); }
+  std::unique_ptr<AppendFile> open_append(const fs::path& path) override {
+    return std::make_unique<PosixAppendFile>(path);
+  }
 
   std::string read(const fs::path& path) override {
     const FileDescriptor file(path, O_RDONLY, "read");

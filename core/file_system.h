@@ -10,7 +10,8 @@
 
 namespace baekji {
 
-/// A file open for appending. Every call throws Error naming the path and the system's reason; nothing is buffered here.
+/// A file open for appending. Every call throws Error naming the path and the system's reason; nothing is buffered
+/// here.
 class AppendFile {
  public:
   virtual ~AppendFile() = default;

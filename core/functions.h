@@ -102,15 +102,21 @@ inline SinCos sin_cos_f64(double x) {
   }
   s = s * r;
   switch (static_cast<std::int64_t>(n) & 3) {
-    case 0: return {s, c};
-    case 1: return {c, -s};
-    case 2: return {-s, -c};
-    default: return {-c, s};
+    case 0:
+      return {s, c};
+    case 1:
+      return {c, -s};
+    case 2:
+      return {-s, -c};
+    default:
+      return {-c, s};
   }
 }
 
 /// base^exponent in double for base > 0: exp(exponent * log(base)). No fma.
-inline double pow_f64(double base, double exponent) { return exp_f64(exponent * log_f64(base)); }
+inline double pow_f64(double base, double exponent) {
+  return exp_f64(exponent * log_f64(base));
+}
 
 /// base^n for n >= 0 by binary powering: n's bits from the lowest, one rounding per multiplication.
 inline double power_f64(double base, std::int64_t n) {

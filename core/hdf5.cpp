@@ -17,7 +17,9 @@ Hdf5Handle link_creating_groups() {
   return plist;
 }
 
-std::string place_of(const std::string& path, const std::string& name) { return path + " : " + name; }
+std::string place_of(const std::string& path, const std::string& name) {
+  return path + " : " + name;
+}
 
 }  // namespace
 
@@ -54,16 +56,22 @@ void hdf5_check(herr_t status, const std::string& problem, const std::string& pl
 
 Hdf5File Hdf5File::create(const std::filesystem::path& path) {
   Hdf5Handle plist(H5Pcreate(H5P_FILE_ACCESS), "HDF5 refused a property list", path.string());
-  hdf5_check(H5Pset_libver_bounds(plist.get(), H5F_LIBVER_V110, H5F_LIBVER_LATEST), "HDF5 refused a format version", path.string());
-  Hdf5Handle file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, plist.get()), "cannot create an HDF5 file", path.string());
+  hdf5_check(H5Pset_libver_bounds(plist.get(), H5F_LIBVER_V110, H5F_LIBVER_LATEST), "HDF5 refused a format version",
+             path.string());
+  Hdf5Handle file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, plist.get()), "cannot create an HDF5 file",
+                  path.string());
   return Hdf5File(std::move(file), path.string());
 }
 
 Hdf5File Hdf5File::open_read_only(const std::filesystem::path& path) {
   if (!std::filesystem::exists(path)) {
-    throw Error("no such file").values("an HDF5 file", "nothing").at(path.string()).hint("check the path in the experiment file");
+    throw Error("no such file")
+        .values("an HDF5 file", "nothing")
+        .at(path.string())
+        .hint("check the path in the experiment file");
   }
-  Hdf5Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), "not a readable HDF5 file (foreign, truncated or damaged)", path.string());
+  Hdf5Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT),
+                  "not a readable HDF5 file (foreign, truncated or damaged)", path.string());
   return Hdf5File(std::move(file), path.string());
 }
 
@@ -76,14 +84,20 @@ bool Hdf5File::has(const std::string& name) const {
 }
 
 Hdf5Handle Hdf5File::open_dataset(const std::string& name) const {
-  if (!has(name)) throw Error("the HDF5 file lacks a dataset").values(name, "not there").at(path_).hint("is this the right kind of file?");
-  return Hdf5Handle(H5Dopen2(file_.get(), name.c_str(), H5P_DEFAULT), "cannot open an HDF5 dataset", place_of(path_, name));
+  if (!has(name))
+    throw Error("the HDF5 file lacks a dataset")
+        .values(name, "not there")
+        .at(path_)
+        .hint("is this the right kind of file?");
+  return Hdf5Handle(H5Dopen2(file_.get(), name.c_str(), H5P_DEFAULT), "cannot open an HDF5 dataset",
+                    place_of(path_, name));
 }
 
 Hdf5Handle Hdf5File::create_dataset(const std::string& name, hid_t type, std::span<const std::uint64_t> dims) {
   std::vector<hsize_t> extents(dims.begin(), dims.end());
   const std::string place = place_of(path_, name);
-  const Hdf5Handle space(H5Screate_simple(static_cast<int>(extents.size()), extents.data(), nullptr), "HDF5 refused an extent", place);
+  const Hdf5Handle space(H5Screate_simple(static_cast<int>(extents.size()), extents.data(), nullptr),
+                         "HDF5 refused an extent", place);
   const Hdf5Handle links = link_creating_groups();
   return Hdf5Handle(H5Dcreate2(file_.get(), name.c_str(), type, space.get(), links.get(), H5P_DEFAULT, H5P_DEFAULT),
                     "cannot create an HDF5 dataset", place);
@@ -91,11 +105,13 @@ Hdf5Handle Hdf5File::create_dataset(const std::string& name, hid_t type, std::sp
 
 std::vector<std::uint64_t> Hdf5File::dims(const std::string& name) const {
   const Hdf5Handle dataset = open_dataset(name);
-  const Hdf5Handle space(H5Dget_space(dataset.get()), "cannot read the extent of an HDF5 dataset", place_of(path_, name));
+  const Hdf5Handle space(H5Dget_space(dataset.get()), "cannot read the extent of an HDF5 dataset",
+                         place_of(path_, name));
   const int rank = H5Sget_simple_extent_ndims(space.get());
   hdf5_check(rank, "cannot read the rank of an HDF5 dataset", place_of(path_, name));
   std::vector<hsize_t> extents(static_cast<std::size_t>(rank));
-  hdf5_check(H5Sget_simple_extent_dims(space.get(), extents.data(), nullptr), "cannot read an HDF5 extent", place_of(path_, name));
+  hdf5_check(H5Sget_simple_extent_dims(space.get(), extents.data(), nullptr), "cannot read an HDF5 extent",
+             place_of(path_, name));
   return {extents.begin(), extents.end()};
 }
 
@@ -106,15 +122,18 @@ void Hdf5File::write_attribute(const std::string& object, const std::string& nam
   hdf5_check(H5Tset_strpad(type.get(), H5T_STR_NULLPAD), "HDF5 refused a text padding", place);
   hdf5_check(H5Tset_cset(type.get(), H5T_CSET_UTF8), "HDF5 refused a character set", place);
   const Hdf5Handle space(H5Screate(H5S_SCALAR), "HDF5 refused a scalar", place);
-  const Hdf5Handle attribute(H5Acreate_by_name(file_.get(), object.c_str(), name.c_str(), type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
+  const Hdf5Handle attribute(H5Acreate_by_name(file_.get(), object.c_str(), name.c_str(), type.get(), space.get(),
+                                               H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
                              "cannot create an HDF5 attribute", place);
-  hdf5_check(H5Awrite(attribute.get(), type.get(), text.empty() ? "\0" : text.data()), "cannot write an HDF5 attribute", place);
+  hdf5_check(H5Awrite(attribute.get(), type.get(), text.empty() ? "\0" : text.data()), "cannot write an HDF5 attribute",
+             place);
 }
 
 void Hdf5File::write_attribute(const std::string& object, const std::string& name, std::int64_t value) {
   const std::string place = place_of(path_, object + "@" + name);
   const Hdf5Handle space(H5Screate(H5S_SCALAR), "HDF5 refused a scalar", place);
-  const Hdf5Handle attribute(H5Acreate_by_name(file_.get(), object.c_str(), name.c_str(), H5T_STD_I64LE, space.get(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
+  const Hdf5Handle attribute(H5Acreate_by_name(file_.get(), object.c_str(), name.c_str(), H5T_STD_I64LE, space.get(),
+                                               H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
                              "cannot create an HDF5 attribute", place);
   hdf5_check(H5Awrite(attribute.get(), H5T_NATIVE_INT64, &value), "cannot write an HDF5 attribute", place);
 }
@@ -126,7 +145,8 @@ bool Hdf5File::has_attribute(const std::string& object, const std::string& name)
 std::string Hdf5File::read_text_attribute(const std::string& object, const std::string& name) const {
   const std::string place = place_of(path_, object + "@" + name);
   if (!has_attribute(object, name)) throw Error("the HDF5 file lacks an attribute").values(name, "not there").at(path_);
-  const Hdf5Handle attribute(H5Aopen_by_name(file_.get(), object.c_str(), name.c_str(), H5P_DEFAULT, H5P_DEFAULT), "cannot open an HDF5 attribute", place);
+  const Hdf5Handle attribute(H5Aopen_by_name(file_.get(), object.c_str(), name.c_str(), H5P_DEFAULT, H5P_DEFAULT),
+                             "cannot open an HDF5 attribute", place);
   const Hdf5Handle type(H5Aget_type(attribute.get()), "cannot read an HDF5 attribute's type", place);
   if (H5Tget_class(type.get()) != H5T_STRING || H5Tis_variable_str(type.get()) > 0) {
     throw Error("an HDF5 attribute has the wrong type").values("fixed-length text", "another type").at(place);
@@ -140,7 +160,8 @@ std::string Hdf5File::read_text_attribute(const std::string& object, const std::
 std::int64_t Hdf5File::read_integer_attribute(const std::string& object, const std::string& name) const {
   const std::string place = place_of(path_, object + "@" + name);
   if (!has_attribute(object, name)) throw Error("the HDF5 file lacks an attribute").values(name, "not there").at(path_);
-  const Hdf5Handle attribute(H5Aopen_by_name(file_.get(), object.c_str(), name.c_str(), H5P_DEFAULT, H5P_DEFAULT), "cannot open an HDF5 attribute", place);
+  const Hdf5Handle attribute(H5Aopen_by_name(file_.get(), object.c_str(), name.c_str(), H5P_DEFAULT, H5P_DEFAULT),
+                             "cannot open an HDF5 attribute", place);
   const Hdf5Handle type(H5Aget_type(attribute.get()), "cannot read an HDF5 attribute's type", place);
   const Hdf5Handle space(H5Aget_space(attribute.get()), "cannot read an HDF5 attribute's extent", place);
   if (H5Tget_class(type.get()) != H5T_INTEGER || H5Sget_simple_extent_npoints(space.get()) != 1) {
@@ -169,7 +190,8 @@ Selection select_range(const Hdf5Handle& dataset, std::uint64_t begin, std::uint
   const hsize_t extent[1] = {count};
   Selection s{Hdf5Handle(H5Dget_space(dataset.get()), "cannot read an HDF5 extent", place),
               Hdf5Handle(H5Screate_simple(1, extent, nullptr), "HDF5 refused an extent", place)};
-  hdf5_check(H5Sselect_hyperslab(s.file_space.get(), H5S_SELECT_SET, start, nullptr, extent, nullptr), "HDF5 refused a range", place);
+  hdf5_check(H5Sselect_hyperslab(s.file_space.get(), H5S_SELECT_SET, start, nullptr, extent, nullptr),
+             "HDF5 refused a range", place);
   return s;
 }
 
@@ -179,14 +201,16 @@ void hdf5_write_range(const Hdf5Handle& dataset, hid_t memory_type, std::uint64_
                       const void* source, const std::string& place) {
   if (count == 0) return;
   const Selection s = select_range(dataset, begin, count, place);
-  hdf5_check(H5Dwrite(dataset.get(), memory_type, s.memory_space.get(), s.file_space.get(), H5P_DEFAULT, source), "cannot write an HDF5 dataset", place);
+  hdf5_check(H5Dwrite(dataset.get(), memory_type, s.memory_space.get(), s.file_space.get(), H5P_DEFAULT, source),
+             "cannot write an HDF5 dataset", place);
 }
 
 void hdf5_read_range(const Hdf5Handle& dataset, hid_t memory_type, std::uint64_t begin, std::uint64_t count,
                      void* destination, const std::string& place) {
   if (count == 0) return;
   const Selection s = select_range(dataset, begin, count, place);
-  hdf5_check(H5Dread(dataset.get(), memory_type, s.memory_space.get(), s.file_space.get(), H5P_DEFAULT, destination), "cannot read an HDF5 dataset", place);
+  hdf5_check(H5Dread(dataset.get(), memory_type, s.memory_space.get(), s.file_space.get(), H5P_DEFAULT, destination),
+             "cannot read an HDF5 dataset", place);
 }
 
 }  // namespace baekji

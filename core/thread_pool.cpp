@@ -83,8 +83,10 @@ void ThreadPool::run(std::int64_t count, const std::function<void(std::int64_t)>
   s.wake.notify_all();
   s.drain();
   for (int spin = 0; s.busy.load() != 0; ++spin) {
-    if (spin < kSpins) relax();
-    else std::this_thread::yield();
+    if (spin < kSpins)
+      relax();
+    else
+      std::this_thread::yield();
   }
   if (s.failure) std::rethrow_exception(s.failure);
 }

@@ -36,35 +36,50 @@ enum class DType : std::uint8_t { kFloat32, kBfloat16, kFloat64, kComplex128, kI
 
 constexpr std::int64_t size_of(DType type) {
   switch (type) {
-    case DType::kBfloat16: return 2;
+    case DType::kBfloat16:
+      return 2;
     case DType::kFloat32:
-    case DType::kInt32: return 4;
+    case DType::kInt32:
+      return 4;
     case DType::kFloat64:
-    case DType::kInt64: return 8;
-    case DType::kComplex128: return 16;
+    case DType::kInt64:
+      return 8;
+    case DType::kComplex128:
+      return 16;
   }
   return 0;
 }
 
 constexpr std::string_view name_of(DType type) {
   switch (type) {
-    case DType::kBfloat16: return "bf16";
-    case DType::kFloat32: return "fp32";
-    case DType::kFloat64: return "fp64";
-    case DType::kComplex128: return "c128";
-    case DType::kInt32: return "int32";
-    case DType::kInt64: return "int64";
+    case DType::kBfloat16:
+      return "bf16";
+    case DType::kFloat32:
+      return "fp32";
+    case DType::kFloat64:
+      return "fp64";
+    case DType::kComplex128:
+      return "c128";
+    case DType::kInt32:
+      return "int32";
+    case DType::kInt64:
+      return "int64";
   }
   return "?";
 }
 
 template <class T>
 constexpr DType dtype_of() {
-  if constexpr (std::is_same_v<T, float>) return DType::kFloat32;
-  else if constexpr (std::is_same_v<T, Bfloat16>) return DType::kBfloat16;
-  else if constexpr (std::is_same_v<T, double>) return DType::kFloat64;
-  else if constexpr (std::is_same_v<T, Complex>) return DType::kComplex128;
-  else if constexpr (std::is_same_v<T, std::int32_t>) return DType::kInt32;
+  if constexpr (std::is_same_v<T, float>)
+    return DType::kFloat32;
+  else if constexpr (std::is_same_v<T, Bfloat16>)
+    return DType::kBfloat16;
+  else if constexpr (std::is_same_v<T, double>)
+    return DType::kFloat64;
+  else if constexpr (std::is_same_v<T, Complex>)
+    return DType::kComplex128;
+  else if constexpr (std::is_same_v<T, std::int32_t>)
+    return DType::kInt32;
   else {
     static_assert(std::is_same_v<T, std::int64_t>, "no DType for this element type");
     return DType::kInt64;
@@ -83,7 +98,11 @@ constexpr To narrow(From value) {
   return result;
 }
 
-constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-constexpr std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
+constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
+  return (a + b - 1) / b;
+}
+constexpr std::int64_t round_up(std::int64_t a, std::int64_t b) {
+  return ceil_div(a, b) * b;
+}
 
 }  // namespace baekji

@@ -12,9 +12,12 @@
 //   - Outputs are *overwritten* unless an argument says *accumulated*.
 //   - Arithmetic inside one operation is fp32 whatever the storage type; each stored element is rounded once.
 //   - Results do not depend on the number of threads, nor on which other rows are in the call.
-//   - Row-wise operations (all but matmul and attention) give the reference's bits on every back end. Sums along a row run
-//     in 16 lanes and their tree, sums over rows (dgain) in blocks of 64 rows: kernels/reference/reduce.h has both orders.
-//   - The weights, activations and gradients of one operation have one compute type; those of the residual stream (x and
+//   - Row-wise operations (all but matmul and attention) give the reference's bits on every back end. Sums along a row
+//   run
+//     in 16 lanes and their tree, sums over rows (dgain) in blocks of 64 rows: kernels/reference/reduce.h has both
+//     orders.
+//   - The weights, activations and gradients of one operation have one compute type; those of the residual stream (x
+//   and
 //     dx of a norm, y and dy of an embedding, out and residual of the tree) may have another.
 
 #include <cstdint>
@@ -29,17 +32,18 @@ namespace baekji {
 
 /// c_MN = op(a) op(b) [+ c_MN]: dot products over the inner dim in an order that the shape alone fixes.
 struct MatmulArgs {
-  Tensor a;                  ///< [M, Inner], or [Inner, M] when transpose_a
-  Tensor b;                  ///< [Inner, N], or [N, Inner] when transpose_b (a weight w_OI in a forward pass)
-  Tensor c;                  ///< [M, N]; compute or accumulator type
+  Tensor a;  ///< [M, Inner], or [Inner, M] when transpose_a
+  Tensor b;  ///< [Inner, N], or [N, Inner] when transpose_b (a weight w_OI in a forward pass)
+  Tensor c;  ///< [M, N]; compute or accumulator type
   bool transpose_a = false;
   bool transpose_b = false;
-  bool accumulate = false;   ///< *accumulated* into c instead of overwritten (one addition per element, after the dot)
+  bool accumulate = false;  ///< *accumulated* into c instead of overwritten (one addition per element, after the dot)
   /// b is a weight that stays the same until weights_changed(): the device may keep a packed copy of it.
   bool b_is_weight = false;
 };
 
-/// y = x * rstd * gain with rstd = 1 / sqrt(mean(x^2) + eps), row by row (Zhang and Sennrich 2019, "Root mean square layer normalization").
+/// y = x * rstd * gain with rstd = 1 / sqrt(mean(x^2) + eps), row by row (Zhang and Sennrich 2019, "Root mean square
+/// layer normalization").
 struct RmsNormForwardArgs {
   Tensor x_NC;
   Tensor gain_C;  ///< compute type
@@ -48,8 +52,8 @@ struct RmsNormForwardArgs {
   double eps = 1e-5;
 };
 
-/// dx [+]= rstd * (g - xhat * mean(g * xhat)) with xhat = x * rstd, g = dy * gain; dgain += sum over rows of dy * xhat, rows
-/// in index order in fixed blocks. dx may be dy itself.
+/// dx [+]= rstd * (g - xhat * mean(g * xhat)) with xhat = x * rstd, g = dy * gain; dgain += sum over rows of dy * xhat,
+/// rows in index order in fixed blocks. dx may be dy itself.
 struct RmsNormBackwardArgs {
   Tensor x_NC;
   Tensor gain_C;
@@ -60,16 +64,16 @@ struct RmsNormBackwardArgs {
   bool accumulate = false;  ///< dx is *accumulated* (the residual stream's gradient passes through)
 };
 
-/// Rotary position embedding (Su et al. 2021), half-split pairs (d, d + D/2), in place; optionally after RMSNorm of each
-/// head (QK-norm). tables: cos_PD2 / sin_PD2 indexed by position. Rows are tokens, one head range [H, D] per row.
+/// Rotary position embedding (Su et al. 2021), half-split pairs (d, d + D/2), in place; optionally after RMSNorm of
+/// each head (QK-norm). tables: cos_PD2 / sin_PD2 indexed by position. Rows are tokens, one head range [H, D] per row.
 struct RopeForwardArgs {
-  Tensor x_NHD;        ///< input
-  Tensor y_NHD;        ///< output; may be x itself when gain is undefined
-  Tensor position_N;   ///< int32 index into the tables
-  Tensor cos_PE;       ///< fp32 [positions, D / 2]
+  Tensor x_NHD;       ///< input
+  Tensor y_NHD;       ///< output; may be x itself when gain is undefined
+  Tensor position_N;  ///< int32 index into the tables
+  Tensor cos_PE;      ///< fp32 [positions, D / 2]
   Tensor sin_PE;
-  Tensor gain_D;       ///< undefined: no QK-norm
-  Tensor rstd_NH;      ///< fp32, saved when gain is defined
+  Tensor gain_D;   ///< undefined: no QK-norm
+  Tensor rstd_NH;  ///< fp32, saved when gain is defined
   double eps = 1e-5;
 };
 
@@ -80,14 +84,14 @@ struct RopeBackwardArgs {
   Tensor position_N;
   Tensor cos_PE;
   Tensor sin_PE;
-  Tensor x_NHD;    ///< the forward input, needed with gain only
+  Tensor x_NHD;  ///< the forward input, needed with gain only
   Tensor gain_D;
   Tensor rstd_NH;
   Tensor dgain_D;  ///< fp32 *accumulated*: heads in index order inside a token, tokens in fixed blocks in index order
 };
 
-/// Causal scaled-dot-product attention with grouped queries: y = softmax(scale * q k^T) v. Query i of a sequence (of Tq)
-/// sits at position i + (Tk - Tq) of the keys and sees keys [first, position], where first comes from first_BT.
+/// Causal scaled-dot-product attention with grouped queries: y = softmax(scale * q k^T) v. Query i of a sequence (of
+/// Tq) sits at position i + (Tk - Tq) of the keys and sees keys [first, position], where first comes from first_BT.
 struct AttentionForwardArgs {
   Tensor q_BTHD;
   Tensor k_BTKD;
@@ -106,7 +110,7 @@ struct AttentionBackwardArgs {
   Tensor lse_BHT;
   Tensor first_BT;
   Tensor dy_BTHD;
-  Tensor dq_BTHD;   ///< overwritten, as are dk and dv (query heads of a group add in index order, in fp32)
+  Tensor dq_BTHD;  ///< overwritten, as are dk and dv (query heads of a group add in index order, in fp32)
   Tensor dk_BTKD;
   Tensor dv_BTKD;
   double scale = 1.0;
@@ -129,7 +133,7 @@ struct SwigluBackwardArgs {
 
 /// y[n] = scale * table[token[n] - first_row]; zero where the row is outside the table (another rank's slice has it).
 struct EmbeddingForwardArgs {
-  Tensor token_N;   ///< int32
+  Tensor token_N;  ///< int32
   Tensor table_VC;
   Tensor y_NC;
   std::int64_t first_row = 0;
@@ -147,17 +151,17 @@ struct EmbeddingBackwardArgs {
 /// Cross-entropy over vocabulary slices, in three passes over one chunk of tokens, so that only that chunk's logits
 /// exist. Columns beyond `columns` are padding: they never count, and their gradient is zero.
 struct LogitsMaxArgs {
-  Tensor logits_NV;  ///< fp32; multiplied in place by logit_scale
-  Tensor max_N;      ///< fp32: the row maximum of this slice
+  Tensor logits_NV;      ///< fp32; multiplied in place by logit_scale
+  Tensor max_N;          ///< fp32: the row maximum of this slice
   bool combine = false;  ///< max becomes the larger of its old value and the row maximum (a further slice)
   std::int64_t columns = 0;
   double logit_scale = 1.0;
 };
 struct LogitsExpSumArgs {
-  Tensor logits_NV;  ///< replaced by exp(logit - max)
-  Tensor max_N;      ///< the global maximum
-  Tensor sum_N;      ///< fp32: the row sum of this slice, in a fixed order
-  Tensor target_N;   ///< int32
+  Tensor logits_NV;       ///< replaced by exp(logit - max)
+  Tensor max_N;           ///< the global maximum
+  Tensor sum_N;           ///< fp32: the row sum of this slice, in a fixed order
+  Tensor target_N;        ///< int32
   Tensor target_logit_N;  ///< fp32: logit - max of the target where this slice holds it; other rows are left alone
   std::int64_t columns = 0;
   std::int64_t first_row = 0;  ///< vocabulary index of column 0
@@ -179,8 +183,8 @@ struct TokenLossArgs {
   Tensor loss_N;  ///< fp32
 };
 
-/// The grain tree: out = round(scale * tree(leaves) [+ residual]). The balanced binary tree over leaf index, inner nodes
-/// in fp32, one rounding at the root; a power of two of leaves.
+/// The grain tree: out = round(scale * tree(leaves) [+ residual]). The balanced binary tree over leaf index, inner
+/// nodes in fp32, one rounding at the root; a power of two of leaves.
 struct TreeAddArgs {
   std::span<const Tensor> leaves_NC;
   Tensor out_NC;
@@ -196,7 +200,8 @@ struct CastArgs {
 };
 
 /// partial += fixed(gradient): each fp32 value as a 64-bit integer count of `2^unit_exponent`, rounded to nearest even.
-/// Returns false (and the contents of partial are then unspecified) when any value is not finite or reaches `limit` units.
+/// Returns false (and the contents of partial are then unspecified) when any value is not finite or reaches `limit`
+/// units.
 struct FixedPointArgs {
   Tensor gradient;  ///< fp32, flat
   Tensor partial;   ///< int64, flat, *accumulated* (or overwritten when `overwrite`)
@@ -207,15 +212,15 @@ struct FixedPointArgs {
 
 /// The gradient of a chunk in fp64: fixed-point sum * scale, or straight from fp32 contributions by the same rounding.
 struct GradientSource {
-  Tensor partial;                       ///< int64; undefined when the sum is still in `contributions`
+  Tensor partial;                         ///< int64; undefined when the sum is still in `contributions`
   std::span<const Tensor> contributions;  ///< fp32 sums of the one replica, each converted to fixed point first
   int unit_exponent = -40;
   double limit = 0x1p62;
-  double scale = 1.0;                   ///< 2^unit_exponent / tokens, computed in fp64: gradient = fp32(fp64(sum) * scale)
+  double scale = 1.0;  ///< 2^unit_exponent / tokens, computed in fp64: gradient = fp32(fp64(sum) * scale)
 };
 
-/// Kernels::square_sums takes many of these: the sum of squares of the fp32 gradient values of one chunk, in fp64: value i of
-/// the range goes to lane i % 8, then the lane tree of kernels/reference/reduce.h.
+/// Kernels::square_sums takes many of these: the sum of squares of the fp32 gradient values of one chunk, in fp64:
+/// value i of the range goes to lane i % 8, then the lane tree of kernels/reference/reduce.h.
 struct SquareSumArgs {
   GradientSource gradient;
   std::int64_t begin = 0;
@@ -233,10 +238,10 @@ struct SquareSum {
 /// Contributions are not judged again: square_sums has done so, and an unusable value counts as 0 here.
 struct AdamwArgs {
   GradientSource gradient;
-  Tensor master;   ///< fp32, *updated*, as are both moments
+  Tensor master;  ///< fp32, *updated*, as are both moments
   Tensor moment1;
   Tensor moment2;
-  Tensor weight;   ///< compute type, overwritten with the rounded master; undefined when it is the master itself
+  Tensor weight;  ///< compute type, overwritten with the rounded master; undefined when it is the master itself
   std::int64_t begin = 0;
   std::int64_t count = 0;
   float clip = 1;
@@ -258,9 +263,9 @@ class Kernels {
   virtual std::string describe() const = 0;
 
   /// For the memory plan: bytes that the device keeps beside a weight matrix for its two uses (b_is_weight, transposed
-  /// or not), and the working memory that operations share, as far as it is known by now.
+  /// or not), and the working memory that operations share for sequences of `context` tokens.
   virtual std::int64_t packed_weight_bytes(const Tensor& /*weight*/) const { return 0; }
-  virtual std::int64_t scratch_bytes() const { return 0; }
+  virtual std::int64_t scratch_bytes(std::int64_t /*context*/, std::int64_t /*head_width*/) const { return 0; }
 
   virtual void matmul(const MatmulArgs& args) = 0;
   /// Packed copies of weights are stale from here on.
@@ -291,10 +296,11 @@ class Kernels {
 
 enum class ScalarKind : std::uint8_t { kFloat, kDouble, kComplex };
 
-/// The scalar-templated specification (kernels/reference). kFloat serves fp32 and bf16 tensors; kDouble and kComplex are
-/// the gradient oracle and serve only their own element type. Single-threaded.
+/// The scalar-templated specification (kernels/reference). kFloat serves fp32 and bf16 tensors; kDouble and kComplex
+/// are the gradient oracle and serve only their own element type. Single-threaded.
 std::unique_ptr<Kernels> make_reference_kernels(ScalarKind kind);
-/// Fast kernels for this CPU: oneDNN matmuls on fixed tiles and own vectorised rest, over `pool` (which must outlive it).
+/// Fast kernels for this CPU: oneDNN matmuls on fixed tiles and own vectorised rest, over `pool` (which must outlive
+/// it).
 std::unique_ptr<Kernels> make_cpu_kernels(ThreadPool& pool);
 
 }  // namespace baekji

@@ -6,7 +6,9 @@ namespace baekji {
 namespace {
 
 // [B T, ...] rows as [B, T, ...].
-Tensor by_sequence(const Tensor& x_NHD, const BatchShape& shape) { return x_NHD.split_first(shape.sequences); }
+Tensor by_sequence(const Tensor& x_NHD, const BatchShape& shape) {
+  return x_NHD.split_first(shape.sequences);
+}
 
 }  // namespace
 
@@ -77,7 +79,12 @@ void Attention::project(const ForwardArgs& args, AttentionActivations& a, std::s
                      .b_is_weight = true});
   const Heads x = split(a.qkv_NE[s]);
   const Tensor position_N = args.batch.position_BT.view({c_.tokens()});
-  RopeForwardArgs q{.x_NHD = x.q_NHD, .y_NHD = x.q_NHD, .position_N = position_N, .cos_PE = rope_.cos_PE, .sin_PE = rope_.sin_PE, .eps = c_.model.norm_eps};
+  RopeForwardArgs q{.x_NHD = x.q_NHD,
+                    .y_NHD = x.q_NHD,
+                    .position_N = position_N,
+                    .cos_PE = rope_.cos_PE,
+                    .sin_PE = rope_.sin_PE,
+                    .eps = c_.model.norm_eps};
   RopeForwardArgs k = q;
   k.x_NHD = x.k_NKD;
   k.y_NHD = x.k_NKD;
@@ -108,13 +115,14 @@ void Attention::attend(const ForwardArgs& args, AttentionActivations& a, std::si
     x.k_NKD = k.rows(0, rows).split_last(kv_heads_);
     x.v_NKD = v.rows(0, rows).split_last(kv_heads_);
   }
-  c_.kernels.attention_forward({.q_BTHD = by_sequence(x.q_NHD, c_.shape),
-                                .k_BTKD = by_sequence(x.k_NKD, c_.shape),
-                                .v_BTKD = by_sequence(x.v_NKD, c_.shape),
-                                .y_BTHD = by_sequence(a.heads_NE[s].split_last(heads_), c_.shape),
-                                .lse_BHT = a.lse_BHT[s],
-                                .first_BT = c_.model.document_mask && args.cache == nullptr ? args.batch.first_BT : Tensor(),
-                                .scale = c_.model.attention_scale()});
+  c_.kernels.attention_forward(
+      {.q_BTHD = by_sequence(x.q_NHD, c_.shape),
+       .k_BTKD = by_sequence(x.k_NKD, c_.shape),
+       .v_BTKD = by_sequence(x.v_NKD, c_.shape),
+       .y_BTHD = by_sequence(a.heads_NE[s].split_last(heads_), c_.shape),
+       .lse_BHT = a.lse_BHT[s],
+       .first_BT = c_.model.document_mask && args.cache == nullptr ? args.batch.first_BT : Tensor(),
+       .scale = c_.model.attention_scale()});
 }
 
 void Attention::backward(const BackwardArgs& args, AttentionActivations& a, Workspace& w) const {
@@ -125,7 +133,8 @@ void Attention::backward(const BackwardArgs& args, AttentionActivations& a, Work
                       .output_norm = &output_norm_});
   for (std::size_t s = 0; s < a.qkv_NE.size(); ++s) backward_slice(args, a, w, s);
   c_.grains.reduce({.leaves_NC = w.partial_NC, .out_NC = w.branch_NC});
-  norm_.backward({.x_NC = args.x_NC, .rstd_N = a.rstd_N, .dy_NC = w.branch_NC, .dx_NC = args.dx_NC, .accumulate = true});
+  norm_.backward(
+      {.x_NC = args.x_NC, .rstd_N = a.rstd_N, .dy_NC = w.branch_NC, .dx_NC = args.dx_NC, .accumulate = true});
 }
 
 void Attention::backward_slice(const BackwardArgs& args, AttentionActivations& a, Workspace& w, std::size_t s) const {

@@ -19,15 +19,15 @@ struct KeyValueCache {
 
 /// What the backward pass of the branch needs.
 struct AttentionActivations {
-  Tensor rstd_N;                  ///< own tokens
-  Tensor normed_NC;               ///< all tokens
-  std::vector<Tensor> qkv_NE;     ///< by local slice: q, k, v columns; q and k rotated in place unless QK-norm is on
-  std::vector<Tensor> rotated_NE; ///< with QK-norm: normalised and rotated q, k columns
-  std::vector<Tensor> q_rstd_NH;  ///< with QK-norm
+  Tensor rstd_N;                   ///< own tokens
+  Tensor normed_NC;                ///< all tokens
+  std::vector<Tensor> qkv_NE;      ///< by local slice: q, k, v columns; q and k rotated in place unless QK-norm is on
+  std::vector<Tensor> rotated_NE;  ///< with QK-norm: normalised and rotated q, k columns
+  std::vector<Tensor> q_rstd_NH;   ///< with QK-norm
   std::vector<Tensor> k_rstd_NK;
-  std::vector<Tensor> heads_NE;   ///< attention output
+  std::vector<Tensor> heads_NE;  ///< attention output
   std::vector<Tensor> lse_BHT;
-  Tensor branch_NC;               ///< with output norms: the projection before its norm, own tokens
+  Tensor branch_NC;  ///< with output norms: the projection before its norm, own tokens
   Tensor branch_rstd_N;
 
   void bind(const LayerContext& c, Arena& arena, std::string_view category);

@@ -63,7 +63,8 @@ void FeedForward::backward(const Tensor& x_NC, const Tensor& dx_NC, FeedForwardA
 
 void FeedForward::backward_slice(FeedForwardActivations& a, Workspace& w, std::size_t s) const {
   const auto slice = static_cast<std::int64_t>(s);
-  c_.kernels.matmul({.a = w.full_NC, .b = c_.parameters.weight(groups_.down, slice), .c = w.dact_NF[s], .b_is_weight = true});
+  c_.kernels.matmul(
+      {.a = w.full_NC, .b = c_.parameters.weight(groups_.down, slice), .c = w.dact_NF[s], .b_is_weight = true});
   c_.kernels.matmul({.a = w.full_NC,
                      .b = a.act_NF[s],
                      .c = c_.parameters.gradient(groups_.down, slice, 0),
@@ -74,7 +75,10 @@ void FeedForward::backward_slice(FeedForwardActivations& a, Workspace& w, std::s
                               .dy_NF = w.dact_NF[s],
                               .dgate_NF = w.dgate_up_NE[s].columns(0, ffn_),
                               .dup_NF = w.dgate_up_NE[s].columns(ffn_, ffn_)});
-  c_.kernels.matmul({.a = w.dgate_up_NE[s], .b = c_.parameters.weight(groups_.gate_up, slice), .c = w.partial_NC[s], .b_is_weight = true});
+  c_.kernels.matmul({.a = w.dgate_up_NE[s],
+                     .b = c_.parameters.weight(groups_.gate_up, slice),
+                     .c = w.partial_NC[s],
+                     .b_is_weight = true});
   c_.kernels.matmul({.a = w.dgate_up_NE[s],
                      .b = a.normed_NC,
                      .c = c_.parameters.gradient(groups_.gate_up, slice, 0),

@@ -29,7 +29,8 @@ std::int32_t sample_token(std::span<float> logits_V, const SamplingOptions& opti
   std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) { return weight(a) > weight(b); });
   std::size_t kept = 0;
   double mass = 0;
-  while (kept < order.size() && (kept == 0 || mass < options.top_p * total)) mass += static_cast<double>(weight(order[kept++]));
+  while (kept < order.size() && (kept == 0 || mass < options.top_p * total))
+    mass += static_cast<double>(weight(order[kept++]));
   double left = RandomStream("baekji.sample.v1", options.seed, "").uniform(index) * mass;
   for (std::size_t i = 0; i + 1 < kept; ++i) {
     left -= static_cast<double>(weight(order[i]));
@@ -92,13 +93,16 @@ void Generator::run(std::span<const std::int32_t> prompt, std::int64_t count, co
                     const std::function<bool(std::int32_t)>& accept) {
   const auto length = static_cast<std::int64_t>(prompt.size());
   if (length < 1 || length >= positions_) {
-    throw Error("the prompt does not fit the model").values(fmt::format("1..{} tokens", positions_ - 1), fmt::format("{}", length));
+    throw Error("the prompt does not fit the model")
+        .values(fmt::format("1..{} tokens", positions_ - 1), fmt::format("{}", length));
   }
   cached_ = 0;
   while (cached_ < length) {
     const std::size_t begin = static_cast<std::size_t>(cached_);
-    if (prefill_ && length - cached_ >= kPrefillTokens) feed(*prefill_, prompt.subspan(begin, kPrefillTokens));
-    else feed(*single_, prompt.subspan(begin, 1));
+    if (prefill_ && length - cached_ >= kPrefillTokens)
+      feed(*prefill_, prompt.subspan(begin, kPrefillTokens));
+    else
+      feed(*single_, prompt.subspan(begin, 1));
   }
   for (std::int64_t made = 0; made < count; ++made) {
     const std::int32_t token = sample_token(logits_V_, options, static_cast<std::uint64_t>(made));

@@ -40,8 +40,8 @@ class Generator {
   Generator(const Args& args, Arena& arena);
   ~Generator();
 
-  /// Continues `prompt` (not empty) until `count` tokens are made, `accept` returns false, or the positions are used up.
-  /// accept(token) is told of each new token. Throws when the prompt alone fills the positions.
+  /// Continues `prompt` (not empty) until `count` tokens are made, `accept` returns false, or the positions are used
+  /// up. accept(token) is told of each new token. Throws when the prompt alone fills the positions.
   void run(std::span<const std::int32_t> prompt, std::int64_t count, const SamplingOptions& options,
            const std::function<bool(std::int32_t)>& accept);
 

@@ -14,7 +14,8 @@ void Workspace::bind(const LayerContext& c, Arena& arena, bool training) {
   dgate_up_NE = allocate_slices(c, arena, kCategory, 2 * m.ffn / grains);
   dact_NF = allocate_slices(c, arena, kCategory, m.ffn / grains);
   // With one slice the tree's root is its leaf, so the branch needs no memory of its own.
-  branch_NC = c.slices() == 1 ? c.own_rows(partial_NC[0]) : arena.allocate(kCategory, c.types.compute, {c.local_tokens(), m.hidden});
+  branch_NC = c.slices() == 1 ? c.own_rows(partial_NC[0])
+                              : arena.allocate(kCategory, c.types.compute, {c.local_tokens(), m.hidden});
   full_NC = arena.allocate(kCategory, c.types.compute, {c.tokens(), m.hidden});
 }
 

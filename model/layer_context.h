@@ -39,9 +39,11 @@ struct LayerContext {
 };
 
 /// One tensor per local slice.
-inline std::vector<Tensor> allocate_slices(const LayerContext& c, Arena& arena, std::string_view category, std::int64_t columns) {
+inline std::vector<Tensor> allocate_slices(const LayerContext& c, Arena& arena, std::string_view category,
+                                           std::int64_t columns) {
   std::vector<Tensor> slices;
-  for (std::int64_t s = 0; s < c.slices(); ++s) slices.push_back(arena.allocate(category, c.types.compute, {c.tokens(), columns}));
+  for (std::int64_t s = 0; s < c.slices(); ++s)
+    slices.push_back(arena.allocate(category, c.types.compute, {c.tokens(), columns}));
   return slices;
 }
 

@@ -20,7 +20,8 @@ double ModelConfig::attention_scale() const {
 
 void validate(const ModelConfig& m, std::int64_t grains, const std::string& place) {
   const auto positive = [&](std::int64_t value, const char* key) {
-    if (value < 1) throw Error(fmt::format("{} must be at least 1", key)).values(">= 1", fmt::format("{}", value)).at(place);
+    if (value < 1)
+      throw Error(fmt::format("{} must be at least 1", key)).values(">= 1", fmt::format("{}", value)).at(place);
   };
   const auto divides = [&](std::int64_t divisor, const char* divisor_key, std::int64_t value, const char* key) {
     if (value % divisor != 0) {
@@ -37,13 +38,16 @@ void validate(const ModelConfig& m, std::int64_t grains, const std::string& plac
   positive(m.vocab, "vocab");
   positive(m.context, "context");
   if (m.head_dim == 0) divides(m.heads, "heads", m.hidden, "hidden");
-  if (m.head_dim < 0) throw Error("head_dim must not be negative").values(">= 0", fmt::format("{}", m.head_dim)).at(place);
+  if (m.head_dim < 0)
+    throw Error("head_dim must not be negative").values(">= 0", fmt::format("{}", m.head_dim)).at(place);
   divides(m.kv_heads, "kv_heads", m.heads, "heads");
   divides(grains, "tensor_grains", m.kv_heads, "kv_heads");
   divides(grains, "tensor_grains", m.hidden, "hidden");
   divides(grains, "tensor_grains", m.ffn, "ffn");
   if (m.head_width() % 2 != 0) {
-    throw Error("rotary embeddings need an even head width").values("even", fmt::format("{}", m.head_width())).at(place);
+    throw Error("rotary embeddings need an even head width")
+        .values("even", fmt::format("{}", m.head_width()))
+        .at(place);
   }
   const auto require = [&](bool ok, const char* rule, double came) {
     if (!ok) throw Error("a model constant is out of range").values(rule, fmt::format("{}", came)).at(place);

@@ -45,7 +45,8 @@ struct ModelConfig {
     v.field("tied_embeddings", tied_embeddings, "embedding and head are one parameter");
     v.field("document_mask", document_mask, "attention stays inside a document, positions restart in each");
     v.field("init_std", init_std, "standard deviation of the initial weights");
-    v.field("init_residual_scaling", init_residual_scaling, "divide init_std of projections into the residual stream by sqrt(2 layers)");
+    v.field("init_residual_scaling", init_residual_scaling,
+            "divide init_std of projections into the residual stream by sqrt(2 layers)");
     v.field("embedding_multiplier", embedding_multiplier, "muP: multiplies the embeddings");
     v.field("attention_multiplier", attention_multiplier, "muP: multiplies q.k; 0 means 1 / sqrt(head_dim)");
     v.field("residual_multiplier", residual_multiplier, "muP: multiplies each branch");

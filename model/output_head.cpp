@@ -7,8 +7,10 @@ namespace {
 
 template <class T>
 double real_part(T value) {
-  if constexpr (std::is_same_v<T, Complex>) return value.real();
-  else return static_cast<double>(value);
+  if constexpr (std::is_same_v<T, Complex>)
+    return value.real();
+  else
+    return static_cast<double>(value);
 }
 
 template <class T>
@@ -69,7 +71,11 @@ void OutputHead::forward_chunk(const MicroBatch& batch, std::int64_t begin, std:
                        .c = logits,
                        .transpose_b = true,
                        .b_is_weight = true});
-    c_.kernels.logits_max({.logits_NV = logits, .max_N = max_N, .combine = s > 0, .columns = columns(s), .logit_scale = c_.model.logits_multiplier});
+    c_.kernels.logits_max({.logits_NV = logits,
+                           .max_N = max_N,
+                           .combine = s > 0,
+                           .columns = columns(s),
+                           .logit_scale = c_.model.logits_multiplier});
     sums.push_back(sums_N1_[static_cast<std::size_t>(s)].rows(0, count));
   }
   for (std::int64_t s = 0; s < c_.slices(); ++s) {
@@ -99,7 +105,10 @@ void OutputHead::backward_chunk(const MicroBatch& batch, std::int64_t begin, std
                                 .columns = columns(s),
                                 .first_row = first_row(s),
                                 .logit_scale = c_.model.logits_multiplier});
-    c_.kernels.matmul({.a = dlogits, .b = c_.parameters.weight(head_, s), .c = w.partial_NC[slice].rows(begin, count), .b_is_weight = true});
+    c_.kernels.matmul({.a = dlogits,
+                       .b = c_.parameters.weight(head_, s),
+                       .c = w.partial_NC[slice].rows(begin, count),
+                       .b_is_weight = true});
     c_.kernels.matmul({.a = dlogits,
                        .b = normed_NC_.rows(begin, count),
                        .c = c_.parameters.gradient(head_, s, contribution_),
@@ -110,9 +119,12 @@ void OutputHead::backward_chunk(const MicroBatch& batch, std::int64_t begin, std
 
 void OutputHead::fold_losses(std::span<double> sequence_loss) const {
   switch (token_loss_N_.type()) {
-    case DType::kFloat64: return fold<double>(token_loss_N_, sequence_loss);
-    case DType::kComplex128: return fold<Complex>(token_loss_N_, sequence_loss);
-    default: return fold<float>(token_loss_N_, sequence_loss);
+    case DType::kFloat64:
+      return fold<double>(token_loss_N_, sequence_loss);
+    case DType::kComplex128:
+      return fold<Complex>(token_loss_N_, sequence_loss);
+    default:
+      return fold<float>(token_loss_N_, sequence_loss);
   }
 }
 
@@ -124,7 +136,8 @@ void OutputHead::evaluate(const MicroBatch& batch, const Tensor& x_NC, std::span
   fold_losses(sequence_loss);
 }
 
-void OutputHead::loss_and_gradient(const MicroBatch& batch, const Tensor& x_NC, const Tensor& dx_NC, Workspace& w, std::span<double> sequence_loss) {
+void OutputHead::loss_and_gradient(const MicroBatch& batch, const Tensor& x_NC, const Tensor& dx_NC, Workspace& w,
+                                   std::span<double> sequence_loss) {
   normalise(x_NC);
   for (std::int64_t begin = 0; begin < c_.tokens(); begin += chunk_) {
     const std::int64_t count = std::min(chunk_, c_.tokens() - begin);
@@ -140,7 +153,11 @@ void OutputHead::logits(const Tensor& x_NC, std::int64_t row, std::span<float> o
   normalise(x_NC);
   for (std::int64_t s = 0; s < c_.slices(); ++s) {
     const Tensor logits = logits_NV_[static_cast<std::size_t>(s)].rows(0, 1);
-    c_.kernels.matmul({.a = normed_NC_.rows(row, 1), .b = c_.parameters.weight(head_, s), .c = logits, .transpose_b = true, .b_is_weight = true});
+    c_.kernels.matmul({.a = normed_NC_.rows(row, 1),
+                       .b = c_.parameters.weight(head_, s),
+                       .c = logits,
+                       .transpose_b = true,
+                       .b_is_weight = true});
     c_.kernels.cast({.in = logits, .out = logits, .scale = c_.model.logits_multiplier});
     std::copy_n(logits.as<float>(), columns(s), out_V.begin() + first_row(s));
   }

@@ -22,7 +22,8 @@ class OutputHead {
   void evaluate(const MicroBatch& batch, const Tensor& x_NC, std::span<double> sequence_loss);
   /// The same, and dx (own tokens, residual type) overwritten with the gradient of the summed loss with respect to x;
   /// accumulates the gradients of head and final norm.
-  void loss_and_gradient(const MicroBatch& batch, const Tensor& x_NC, const Tensor& dx_NC, Workspace& w, std::span<double> sequence_loss);
+  void loss_and_gradient(const MicroBatch& batch, const Tensor& x_NC, const Tensor& dx_NC, Workspace& w,
+                         std::span<double> sequence_loss);
   /// Logits of one token, unpadded vocabulary, fp32. Needs every slice on this rank.
   void logits(const Tensor& x_NC, std::int64_t row, std::span<float> out_V);
 

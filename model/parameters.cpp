@@ -11,7 +11,8 @@ class Declaration {
   Declaration(const ModelConfig& model, std::int64_t grains) : m_(model), grains_(grains) {
     // Projections into the residual stream start smaller, so that its variance does not grow with depth
     // (Radford et al. 2019, GPT-2, section 2.3).
-    residual_std_ = model.init_std / (model.init_residual_scaling ? std::sqrt(2.0 * static_cast<double>(model.layers)) : 1.0);
+    residual_std_ =
+        model.init_std / (model.init_residual_scaling ? std::sqrt(2.0 * static_cast<double>(model.layers)) : 1.0);
   }
 
   ModelParameters run() {
@@ -37,7 +38,8 @@ class Declaration {
     return add({.members = {{.logical = logical, .initialisation = ones, .decay = false}}, .contributions = grains_});
   }
 
-  ParameterSpec matrix(const std::string& name, std::int64_t rows, std::int64_t columns, Split split, double std) const {
+  ParameterSpec matrix(const std::string& name, std::int64_t rows, std::int64_t columns, Split split,
+                       double std) const {
     return {.logical = {.name = name, .shape = {rows, columns}, .split = split, .slices = grains_},
             .initialisation = {.kind = Initialisation::Kind::kNormal, .value = std}};
   }
@@ -53,15 +55,19 @@ class Declaration {
     const std::int64_t d = m_.head_width();
     const std::string attention = prefix + "attention.";
     const std::string feed_forward = prefix + "feed_forward.";
-    const auto rows = [&](const std::string& name, std::int64_t n) { return matrix(name, n, m_.hidden, Split::kRows, m_.init_std); };
+    const auto rows = [&](const std::string& name, std::int64_t n) {
+      return matrix(name, n, m_.hidden, Split::kRows, m_.init_std);
+    };
     BlockGroups block;
     block.attention_norm = add_gain(attention + "norm", m_.hidden);
-    block.qkv = add({.members = {rows(attention + "q", m_.heads * d), rows(attention + "k", m_.kv_heads * d), rows(attention + "v", m_.kv_heads * d)}});
+    block.qkv = add({.members = {rows(attention + "q", m_.heads * d), rows(attention + "k", m_.kv_heads * d),
+                                 rows(attention + "v", m_.kv_heads * d)}});
     if (m_.qk_norm) {
       block.q_norm = add_gain(attention + "q_norm", d);
       block.k_norm = add_gain(attention + "k_norm", d);
     }
-    block.attention_output = add({.members = {matrix(attention + "output", m_.hidden, m_.heads * d, Split::kColumns, residual_std_)}});
+    block.attention_output =
+        add({.members = {matrix(attention + "output", m_.hidden, m_.heads * d, Split::kColumns, residual_std_)}});
     block.feed_forward_norm = add_gain(feed_forward + "norm", m_.hidden);
     block.gate_up = add({.members = {rows(feed_forward + "gate", m_.ffn), rows(feed_forward + "up", m_.ffn)}});
     block.down = add({.members = {matrix(feed_forward + "down", m_.hidden, m_.ffn, Split::kColumns, residual_std_)}});

@@ -29,8 +29,8 @@ struct ModelParameters {
   GroupId embedding = kAbsent;
   std::vector<BlockGroups> blocks;
   GroupId final_norm = kAbsent;
-  GroupId head = kAbsent;                ///< the embedding's group when tied
-  std::int64_t head_contribution = 0;    ///< which gradient sum of that group the head adds to
+  GroupId head = kAbsent;              ///< the embedding's group when tied
+  std::int64_t head_contribution = 0;  ///< which gradient sum of that group the head adds to
 };
 
 /// Names are the public ones: embedding, layers.N.attention.{norm,q,k,v,q_norm,k_norm,output,output_norm},

@@ -12,7 +12,8 @@ void join_residual(const LayerContext& c, const JoinArgs& args) {
   // The leaves are spent: the first one takes the normalised branch.
   const Tensor normed = c.own_rows(args.leaves_NC[0]);
   args.output_norm->forward(args.branch_NC, normed, args.branch_rstd_N);
-  c.kernels.tree_add({.leaves_NC = std::span(&normed, 1), .out_NC = args.y_NC, .residual_NC = args.x_NC, .scale = multiplier});
+  c.kernels.tree_add(
+      {.leaves_NC = std::span(&normed, 1), .out_NC = args.y_NC, .residual_NC = args.x_NC, .scale = multiplier});
 }
 
 void leave_residual(const LayerContext& c, const LeaveArgs& args) {

@@ -1,6 +1,6 @@
 #pragma once
-// Where a branch leaves the residual stream and joins it again: the grain tree, the residual multiplier, and the optional
-// output norm (Peri-LN, Kim et al. 2025).
+// Where a branch leaves the residual stream and joins it again: the grain tree, the residual multiplier, and the
+// optional output norm (Peri-LN, Kim et al. 2025).
 
 #include <span>
 

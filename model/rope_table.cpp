@@ -26,10 +26,14 @@ void RopeTable::bind(Arena& arena, DType type, std::int64_t positions, std::int6
   sin_PE = arena.allocate("rotary tables", type, {positions, head_width / 2});
   if (arena.mode() == Arena::Mode::kMeasure) return;
   switch (type) {
-    case DType::kFloat32: return fill<float>(*this, theta);
-    case DType::kFloat64: return fill<double>(*this, theta);
-    case DType::kComplex128: return fill<Complex>(*this, theta);
-    default: throw Error("rotary tables have no such type").values("fp32, fp64 or c128", std::string(name_of(type)));
+    case DType::kFloat32:
+      return fill<float>(*this, theta);
+    case DType::kFloat64:
+      return fill<double>(*this, theta);
+    case DType::kComplex128:
+      return fill<Complex>(*this, theta);
+    default:
+      throw Error("rotary tables have no such type").values("fp32, fp64 or c128", std::string(name_of(type)));
   }
 }
 

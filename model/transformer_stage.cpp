@@ -16,14 +16,16 @@ TransformerStage::TransformerStage(const Args& args, Arena& arena)
   for (Slot& slot : slots_) bind_slot(slot, arena);
   workspace_.bind(context_, arena, training_);
   head_.bind(arena, training_);
-  if (training_) gradient_NC_ = arena.allocate("workspace", args.types.residual, {context_.local_tokens(), args.model.hidden});
+  if (training_)
+    gradient_NC_ = arena.allocate("workspace", args.types.residual, {context_.local_tokens(), args.model.hidden});
 }
 
 void TransformerStage::bind_slot(Slot& slot, Arena& arena) {
   const bool keep_all = training_ && recompute_ == Recompute::kNone;
   const std::size_t streams = training_ ? blocks_.size() + 1 : 2;
   for (std::size_t i = 0; i < streams; ++i) {
-    slot.stream_NC.push_back(arena.allocate("residual stream", context_.types.residual, {context_.local_tokens(), context_.model.hidden}));
+    slot.stream_NC.push_back(
+        arena.allocate("residual stream", context_.types.residual, {context_.local_tokens(), context_.model.hidden}));
   }
   slot.activations.resize(keep_all ? blocks_.size() : 1);
   if (!keep_all && &slot != slots_.data()) {
@@ -33,7 +35,8 @@ void TransformerStage::bind_slot(Slot& slot, Arena& arena) {
   for (BlockActivations& a : slot.activations) a.bind(context_, arena, "activations");
 }
 
-void TransformerStage::run_blocks(const MicroBatch& batch, Slot& slot, std::span<KeyValueCache> caches, std::int64_t cached) {
+void TransformerStage::run_blocks(const MicroBatch& batch, Slot& slot, std::span<KeyValueCache> caches,
+                                  std::int64_t cached) {
   const std::size_t streams = slot.stream_NC.size();
   embedding_.forward(batch, slot.stream_NC[0], workspace_);
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
@@ -69,7 +72,8 @@ void TransformerStage::evaluate(const MicroBatch& batch, std::span<double> seque
   head_.evaluate(batch, slot.stream_NC[blocks_.size() % slot.stream_NC.size()], sequence_loss);
 }
 
-void TransformerStage::decode(const MicroBatch& batch, std::span<KeyValueCache> caches, std::int64_t cached, std::span<float> logits_V) {
+void TransformerStage::decode(const MicroBatch& batch, std::span<KeyValueCache> caches, std::int64_t cached,
+                              std::span<float> logits_V) {
   Slot& slot = slots_.front();
   run_blocks(batch, slot, caches, cached);
   head_.logits(slot.stream_NC[blocks_.size() % slot.stream_NC.size()], context_.tokens() - 1, logits_V);

@@ -1,5 +1,6 @@
 #pragma once
-// Communicator: ordered collectives of one group of ranks. `self` is the identity, so no layer asks how many ranks there are.
+// Communicator: ordered collectives of one group of ranks. `self` is the identity, so no layer asks how many ranks
+// there are.
 
 #include <cstdint>
 #include <memory>

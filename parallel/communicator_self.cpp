@@ -34,10 +34,12 @@ class SelfCommunicator final : public Communicator {
     if (rank != 0) throw Error("no such rank in the group").values("0", fmt::format("{}", rank));
   }
   [[noreturn]] static void refuse(const char* operation, int peer) {
-    throw Error(fmt::format("a group of one rank has nobody to {} to", operation)).values("another rank", fmt::format("{}", peer));
+    throw Error(fmt::format("a group of one rank has nobody to {} to", operation))
+        .values("another rank", fmt::format("{}", peer));
   }
   static void copy(const Tensor& input, const Tensor& output) {
-    require_equal(input.size_bytes(), output.size_bytes(), "a collective's input and output differ in size", output.describe());
+    require_equal(input.size_bytes(), output.size_bytes(), "a collective's input and output differ in size",
+                  output.describe());
     if (input.data() != output.data()) {
       std::memcpy(output.data(), input.data(), static_cast<std::size_t>(input.size_bytes()));
     }
@@ -46,6 +48,8 @@ class SelfCommunicator final : public Communicator {
 
 }  // namespace
 
-std::unique_ptr<Communicator> make_self_communicator() { return std::make_unique<SelfCommunicator>(); }
+std::unique_ptr<Communicator> make_self_communicator() {
+  return std::make_unique<SelfCommunicator>();
+}
 
 }  // namespace baekji

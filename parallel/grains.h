@@ -33,7 +33,8 @@ class GrainMap {
   std::int64_t rank_;
 };
 
-/// Sums over slices by the balanced binary tree of the numerics contract, and the token exchange of sequence parallelism.
+/// Sums over slices by the balanced binary tree of the numerics contract, and the token exchange of sequence
+/// parallelism.
 class GrainTree {
  public:
   GrainTree(Kernels& kernels, Communicator& tensor_group, GrainMap map);

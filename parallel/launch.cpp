@@ -20,7 +20,9 @@ Launch::Launch() {
   size_ = size;
 }
 
-Launch::~Launch() { MPI_Finalize(); }
+Launch::~Launch() {
+  MPI_Finalize();
+}
 
 void Launch::abort(const std::string& message) const {
   fmt::print(stderr, "rank {} of {}: {}\n", rank_, size_, message);

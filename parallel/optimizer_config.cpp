@@ -20,8 +20,10 @@ void validate(const OptimizerConfig& c, const std::string& place) {
   require(c.warmup >= 0, "warmup >= 0", fmt::format("warmup = {}", c.warmup));
   require(c.decay >= 1, "decay >= 1", fmt::format("decay = {}", c.decay));
   require(c.stable >= 0, "stable >= 0", fmt::format("stable = {}", c.stable));
-  require(c.stable == 0 || c.schedule == "wsd", "stable only with schedule = \"wsd\"", fmt::format("stable = {}", c.stable));
-  require(c.min_lr_ratio >= 0 && c.min_lr_ratio <= 1, "0 <= min_lr_ratio <= 1", fmt::format("min_lr_ratio = {}", c.min_lr_ratio));
+  require(c.stable == 0 || c.schedule == "wsd", "stable only with schedule = \"wsd\"",
+          fmt::format("stable = {}", c.stable));
+  require(c.min_lr_ratio >= 0 && c.min_lr_ratio <= 1, "0 <= min_lr_ratio <= 1",
+          fmt::format("min_lr_ratio = {}", c.min_lr_ratio));
 }
 
 double learning_rate(const OptimizerConfig& c, std::int64_t step) {

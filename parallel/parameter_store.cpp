@@ -12,7 +12,9 @@ std::int64_t group_slice_rows(const ParameterGroup& group) {
   return rows;
 }
 
-bool is_split(const ParameterGroup& group) { return group.members.front().logical.split != Split::kNone; }
+bool is_split(const ParameterGroup& group) {
+  return group.members.front().logical.split != Split::kNone;
+}
 
 void check_group(const ParameterGroup& group) {
   const LogicalTensor& first = group.members.front().logical;
@@ -55,7 +57,8 @@ void ParameterStore::bind_group(const ParameterGroup& group, Storage& storage, A
     storage.weight.push_back(allocate("weights", args_.types.compute));
     if (!args_.training) continue;
     storage.master.push_back(shared ? storage.weight.back() : allocate("master weights", args_.types.accumulator));
-    for (auto& contribution : storage.gradient) contribution.push_back(allocate("gradient sums", args_.types.accumulator));
+    for (auto& contribution : storage.gradient)
+      contribution.push_back(allocate("gradient sums", args_.types.accumulator));
     if (args_.replicas > 1) storage.partial.push_back(allocate("gradients (fixed point)", DType::kInt64));
   }
 }
@@ -71,7 +74,8 @@ void ParameterStore::list_slices() {
                              .slice = is_split(groups_[id]) ? args_.first_slice + static_cast<std::int64_t>(s) : 0,
                              .weight = flat_part(storage.weight[s], begin, count)};
         if (args_.training) slice.master = flat_part(storage.master[s], begin, count);
-        for (const auto& contribution : storage.gradient) slice.contributions.push_back(flat_part(contribution[s], begin, count));
+        for (const auto& contribution : storage.gradient)
+          slice.contributions.push_back(flat_part(contribution[s], begin, count));
         if (!storage.partial.empty()) slice.partial = flat_part(storage.partial[s], begin, count);
         slices_.push_back(std::move(slice));
         begin += count;

@@ -1,5 +1,6 @@
 #pragma once
-// ParameterStore: holds a rank's slices of every parameter and its gradient sums, and hides from layers how they are kept.
+// ParameterStore: holds a rank's slices of every parameter and its gradient sums, and hides from layers how they are
+// kept.
 
 #include <cstdint>
 #include <span>
@@ -20,9 +21,9 @@ struct ParameterSpec {
   bool decay = true;  ///< AdamW weight decay applies
 };
 
-/// Parameters whose slices stand one after another in memory, so that one matrix multiplication serves them all (q, k, v;
-/// gate, up). Members of a group of several are split by rows and agree in columns and slices. A member's slice begins
-/// at a multiple of kAlignmentBytes only if the sizes before it are; its place never depends on the layout.
+/// Parameters whose slices stand one after another in memory, so that one matrix multiplication serves them all (q, k,
+/// v; gate, up). Members of a group of several are split by rows and agree in columns and slices. A member's slice
+/// begins at a multiple of kAlignmentBytes only if the sizes before it are; its place never depends on the layout.
 struct ParameterGroup {
   std::vector<ParameterSpec> members;
   /// fp32 gradient sums per slice, because several grains (or uses) contribute: design, section 4.
@@ -46,16 +47,18 @@ class ParameterStore {
   struct Args {
     std::vector<ParameterGroup> groups;
     ElementTypes types;
-    std::int64_t replicas = 1;      ///< replicas that this rank runs
-    std::int64_t first_slice = 0;   ///< slices of the tensor axis that this rank holds
+    std::int64_t replicas = 1;     ///< replicas that this rank runs
+    std::int64_t first_slice = 0;  ///< slices of the tensor axis that this rank holds
     std::int64_t slice_count = 1;
-    bool training = true;           ///< false: weights only, for inference
+    bool training = true;  ///< false: weights only, for inference
   };
   /// Binds all memory to `arena`; weights are zero until written through slices().
   ParameterStore(Args args, Kernels& kernels, Arena& arena);
 
   const ParameterGroup& group(GroupId id) const { return groups_[id]; }
   std::size_t group_count() const { return groups_.size(); }
+  /// Local slices of a group; 1 when it is not split.
+  std::int64_t slice_count(GroupId id) const { return static_cast<std::int64_t>(storage_[id].weight.size()); }
 
   /// The weight of local slice `slice` (0 for an unsplit group): [sum of member rows, columns], compute type; [columns]
   /// for one-dim parameters.

@@ -14,7 +14,8 @@ void run_pipeline(const PipelineArgs& args) {
         const std::int64_t in_replica = action.micro_batch % args.micro_batches_per_replica;
         if (in_replica == 0) args.parameters->begin_replica();
         const auto sequences = static_cast<std::size_t>(batch.token_BT.dim(0));
-        args.stage->backward(batch, slot, args.losses.subspan(static_cast<std::size_t>(action.micro_batch) * sequences, sequences));
+        args.stage->backward(batch, slot,
+                             args.losses.subspan(static_cast<std::size_t>(action.micro_batch) * sequences, sequences));
         if (in_replica == args.micro_batches_per_replica - 1) args.parameters->end_replica();
         break;
       }

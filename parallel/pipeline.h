@@ -18,12 +18,12 @@ struct PipelineArgs {
   /// Gives the micro-batch of an index; the tensors stay valid until its backward pass is done.
   std::function<MicroBatch(std::int64_t micro_batch)> load;
   std::int64_t micro_batches_per_replica = 1;
-  std::int64_t slots = 1;         ///< the schedule's peak of live micro-batches
-  std::span<double> losses;       ///< one per sequence of all micro-batches, in index order; overwritten
+  std::int64_t slots = 1;    ///< the schedule's peak of live micro-batches
+  std::span<double> losses;  ///< one per sequence of all micro-batches, in index order; overwritten
 };
 
-/// Executes the actions. Replicas follow one another without draining: a replica's gradient sums are handed over as soon
-/// as its last micro-batch has gone backward.
+/// Executes the actions. Replicas follow one another without draining: a replica's gradient sums are handed over as
+/// soon as its last micro-batch has gone backward.
 void run_pipeline(const PipelineArgs& args);
 
 }  // namespace baekji

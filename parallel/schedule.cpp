@@ -50,7 +50,9 @@ void validate(const Schedule& schedule) {
     for (const Action& action : schedule.actions[p]) {
       const std::string place = fmt::format("pipeline rank {}, micro-batch {}", p, action.micro_batch);
       if (action.micro_batch < 0 || action.micro_batch >= schedule.micro_batches) {
-        throw Error("the schedule names a micro-batch that does not exist").values(fmt::format("0..{}", schedule.micro_batches - 1), fmt::format("{}", action.micro_batch)).at(place);
+        throw Error("the schedule names a micro-batch that does not exist")
+            .values(fmt::format("0..{}", schedule.micro_batches - 1), fmt::format("{}", action.micro_batch))
+            .at(place);
       }
       const auto m = static_cast<std::size_t>(action.micro_batch);
       if (action.kind == ActionKind::kForward) {
@@ -62,7 +64,8 @@ void validate(const Schedule& schedule) {
         ++next_backward;
       }
     }
-    require_equal(schedule.micro_batches, next_backward, "the schedule leaves micro-batches out", fmt::format("pipeline rank {}", p));
+    require_equal(schedule.micro_batches, next_backward, "the schedule leaves micro-batches out",
+                  fmt::format("pipeline rank {}", p));
   }
 }
 

@@ -27,8 +27,8 @@ struct Schedule {
   std::string describe() const;
 };
 
-/// One-forward-one-backward (Narayanan et al. 2021, "Efficient large-scale language model training on GPU clusters using
-/// Megatron-LM", section 2.2). With one stage this is gradient accumulation.
+/// One-forward-one-backward (Narayanan et al. 2021, "Efficient large-scale language model training on GPU clusters
+/// using Megatron-LM", section 2.2). With one stage this is gradient accumulation.
 Schedule one_forward_one_backward(std::int64_t stages, std::int64_t micro_batches);
 
 /// Throws unless every micro-batch goes forward once and then backward once on each rank, backward in index order (so

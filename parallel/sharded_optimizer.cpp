@@ -13,12 +13,13 @@ ShardedOptimizer::ShardedOptimizer(const OptimizerConfig& config, ParameterStore
     const std::int64_t elements = slice.master.size();
     moments_.push_back({arena.allocate("optimizer moments", DType::kFloat32, {elements}),
                         arena.allocate("optimizer moments", DType::kFloat32, {elements})});
-    shards_.push_back({.tensor = &slice.spec->logical,
-                       .initialisation = slice.spec->initialisation,
-                       .slice = slice.slice,
-                       .begin = 0,
-                       .count = elements,
-                       .values = {slice.master.as<float>(), moments_.back().first.as<float>(), moments_.back().second.as<float>()}});
+    shards_.push_back(
+        {.tensor = &slice.spec->logical,
+         .initialisation = slice.spec->initialisation,
+         .slice = slice.slice,
+         .begin = 0,
+         .count = elements,
+         .values = {slice.master.as<float>(), moments_.back().first.as<float>(), moments_.back().second.as<float>()}});
     for (std::int64_t begin = 0; begin < elements; begin += kChunkElements) {
       square_args_.push_back({.begin = begin, .count = std::min(kChunkElements, elements - begin)});
       chunk_slice_.push_back(moments_.size() - 1);
@@ -64,7 +65,8 @@ StepOutcome ShardedOptimizer::step(const StepArgs& args) {
   StepOutcome outcome = fold_norm();
   if (outcome.is_void) return outcome;
 
-  const double clip = config_.clip > 0 && outcome.gradient_norm > config_.clip ? config_.clip / outcome.gradient_norm : 1.0;
+  const double clip =
+      config_.clip > 0 && outcome.gradient_norm > config_.clip ? config_.clip / outcome.gradient_norm : 1.0;
   for (std::size_t c = 0; c < square_args_.size(); ++c) {
     const ParameterSlice& slice = store_.slices()[chunk_slice_[c]];
     const Moments& moments = moments_[chunk_slice_[c]];
@@ -92,7 +94,8 @@ StepOutcome ShardedOptimizer::step(const StepArgs& args) {
 
 std::map<std::string, double> ShardedOptimizer::gradient_norms() const {
   std::map<std::string, double> norms;
-  for (std::size_t c = 0; c < squares_.size(); ++c) norms[store_.slices()[chunk_slice_[c]].spec->logical.name] += squares_[c].sum;
+  for (std::size_t c = 0; c < squares_.size(); ++c)
+    norms[store_.slices()[chunk_slice_[c]].spec->logical.name] += squares_[c].sum;
   for (auto& [name, value] : norms) value = std::sqrt(value);
   return norms;
 }
@@ -102,7 +105,8 @@ std::map<std::string, double> ShardedOptimizer::weight_norms() const {
   for (const StateShard& shard : shards_) {
     double sum = 0;
     const float* master = shard.values[static_cast<std::size_t>(StateKind::kMaster)];
-    for (std::int64_t i = 0; i < shard.count; ++i) sum += static_cast<double>(master[i]) * static_cast<double>(master[i]);
+    for (std::int64_t i = 0; i < shard.count; ++i)
+      sum += static_cast<double>(master[i]) * static_cast<double>(master[i]);
     norms[shard.tensor->name] += sum;
   }
   for (auto& [name, value] : norms) value = std::sqrt(value);

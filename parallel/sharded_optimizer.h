@@ -55,8 +55,8 @@ class ShardedOptimizer {
   OptimizerConfig config_;
   ParameterStore& store_;
   Kernels& kernels_;
-  std::vector<Moments> moments_;      // by store slice
-  std::vector<StateShard> shards_;    // by store slice
+  std::vector<Moments> moments_;            // by store slice
+  std::vector<StateShard> shards_;          // by store slice
   std::vector<SquareSumArgs> square_args_;  // by chunk; reused, so that no step allocates
   std::vector<SquareSum> squares_;
   std::vector<std::size_t> chunk_slice_;  // store slice of each chunk

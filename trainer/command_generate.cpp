@@ -25,8 +25,10 @@ struct GenerateArguments {
 };
 
 void check(const GenerateArguments& a) {
-  if (a.temperature < 0) throw Error("the temperature must not be negative").values(">= 0", fmt::format("{}", a.temperature));
-  if (a.top_p <= 0 || a.top_p > 1) throw Error("top-p is a probability").values("0 < top-p <= 1", fmt::format("{}", a.top_p));
+  if (a.temperature < 0)
+    throw Error("the temperature must not be negative").values(">= 0", fmt::format("{}", a.temperature));
+  if (a.top_p <= 0 || a.top_p > 1)
+    throw Error("top-p is a probability").values("0 < top-p <= 1", fmt::format("{}", a.top_p));
   if (a.tokens < 1) throw Error("nothing to generate").values("--tokens >= 1", fmt::format("{}", a.tokens));
 }
 
@@ -53,11 +55,12 @@ void run(const GenerateArguments& a) {
                        .positions = saved.stage().context},
                       arena);
   std::vector<std::int32_t> made;
-  generator.run(prompt, a.tokens, {.temperature = a.temperature, .top_p = a.top_p, .seed = a.seed}, [&](std::int32_t token) {
-    if (token == tokenizer.eos_id()) return false;
-    made.push_back(token);
-    return true;
-  });
+  generator.run(prompt, a.tokens, {.temperature = a.temperature, .top_p = a.top_p, .seed = a.seed},
+                [&](std::int32_t token) {
+                  if (token == tokenizer.eos_id()) return false;
+                  made.push_back(token);
+                  return true;
+                });
   fmt::print("{}{}\n", a.prompt, tokenizer.decode(made));
 }
 

@@ -62,7 +62,10 @@ ordered_json describe_run(const RunFolder& folder) {
   out["parameters"] = parameter_count(experiment.model);
   out["steps_planned"] = experiment.run.steps;
   out["precision"] = experiment.numerics.precision;
-  out["ledger"] = {{"records", ledger.record_count()}, {"last_step", ledger.last_step()}, {"head", to_hex(ledger.head())}, {"torn_bytes", ledger.torn_bytes()}};
+  out["ledger"] = {{"records", ledger.record_count()},
+                   {"last_step", ledger.last_step()},
+                   {"head", to_hex(ledger.head())},
+                   {"torn_bytes", ledger.torn_bytes()}};
   out["checkpoints"] = store.list();
   if (!newest.problems.empty()) out["problems"] = newest.problems;
   return out;
@@ -78,7 +81,8 @@ ordered_json describe_store(const std::filesystem::path& path) {
           {"documents", info.documents},
           {"training_documents", info.training_documents},
           {"vocabulary", info.vocabulary},
-          {"bytes_per_token", static_cast<double>(info.text_bytes) / static_cast<double>(std::max<std::int64_t>(info.tokens, 1))},
+          {"bytes_per_token",
+           static_cast<double>(info.text_bytes) / static_cast<double>(std::max<std::int64_t>(info.tokens, 1))},
           {"tokenizer", to_hex(info.tokenizer_digest)},
           {"data_root", to_hex(store.data_root())},
           {"document_root", to_hex(info.document_root)},
@@ -91,7 +95,9 @@ ordered_json describe(const std::filesystem::path& path) {
   if (files.exists(path / "manifest.json")) return describe_checkpoint(Checkpoint::open(path));
   if (files.exists(path / "ledger.jsonl")) return describe_run(open_run_folder(path));
   if (std::filesystem::is_regular_file(path)) return describe_store(path);
-  throw Error("nothing to inspect").values("a run folder, a checkpoint or a token store", "none of them").at(path.string());
+  throw Error("nothing to inspect")
+      .values("a run folder, a checkpoint or a token store", "none of them")
+      .at(path.string());
 }
 
 void print_plain(const ordered_json& value) {
@@ -122,8 +128,10 @@ void add_inspect_command(CLI::App& app) {
   command->add_flag("--json", arguments->json, "print one JSON object");
   command->callback([arguments] {
     const ordered_json value = describe(arguments->path);
-    if (arguments->json) fmt::print("{}\n", value.dump(1));
-    else print_plain(value);
+    if (arguments->json)
+      fmt::print("{}\n", value.dump(1));
+    else
+      print_plain(value);
   });
 }
 

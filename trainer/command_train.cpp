@@ -42,7 +42,8 @@ void add_train_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("train", "train an experiment, or go on from its newest good checkpoint");
   command->add_option("experiment", arguments->experiment, "experiment file (TOML)")->required();
   command->add_option("--set", arguments->overrides, "override a key: section.key=value")->allow_extra_args(false);
-  command->add_flag("--accept-kernel-set", arguments->accept_kernel_set, "go on although another kernel set began the run");
+  command->add_flag("--accept-kernel-set", arguments->accept_kernel_set,
+                    "go on although another kernel set began the run");
   command->add_flag("--dry-run", arguments->dry_run, "print layout and planned memory, and stop");
   command->callback([arguments] { run(*arguments); });
 }

@@ -1,6 +1,6 @@
 #pragma once
-// The subcommands of the program, one file each (trainer/command_*.cpp). Each function adds its subcommand and options to
-// `app` and does its work in the subcommand's callback, throwing Error on any failure.
+// The subcommands of the program, one file each (trainer/command_*.cpp). Each function adds its subcommand and options
+// to `app` and does its work in the subcommand's callback, throwing Error on any failure.
 
 #include <CLI/CLI.hpp>
 

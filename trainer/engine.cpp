@@ -57,7 +57,8 @@ Engine::Engine(const Experiment& experiment, const Loader* loader, Kernels& kern
 
 StageRuntime& Engine::runtime(std::int64_t step) {
   const TrainingStage& stage = experiment_.stage(step);
-  const bool fits = bound_stage_ != nullptr && bound_stage_->same_shape(stage) && bound_stage_->global_batch == stage.global_batch;
+  const bool fits =
+      bound_stage_ != nullptr && bound_stage_->same_shape(stage) && bound_stage_->global_batch == stage.global_batch;
   if (!fits) {
     // A new shape: the old activations go before the new ones come, so that the peak is the largest stage's.
     runtime_.reset();
@@ -74,7 +75,8 @@ StepResult Engine::step(std::int64_t step, std::int64_t update) {
   StageRuntime& runtime = this->runtime(step);
   const TrainingStage& stage = experiment_.stage(step);
   const std::int64_t micro_batches = stage.global_batch / stage.micro_batch;
-  StepResult result{.learning_rate = learning_rate(experiment_.optimizer, step), .tokens = stage.global_batch * stage.context};
+  StepResult result{.learning_rate = learning_rate(experiment_.optimizer, step),
+                    .tokens = stage.global_batch * stage.context};
 
   parameters_.begin_step(result.tokens, experiment_.numerics.replicas);
   std::int64_t loaded = -1;  // forward passes come in index order, so one number says what the slots hold
@@ -95,7 +97,8 @@ StepResult Engine::step(std::int64_t step, std::int64_t update) {
                 .losses = sequence_losses_});
   for (const double loss : sequence_losses_) result.loss += loss;  // in index order
   result.loss /= static_cast<double>(result.tokens);
-  result.outcome = optimizer_.step({.learning_rate = result.learning_rate, .update = update, .global_tokens = result.tokens});
+  result.outcome =
+      optimizer_.step({.learning_rate = result.learning_rate, .update = update, .global_tokens = result.tokens});
   return result;
 }
 
@@ -137,6 +140,12 @@ std::unique_ptr<Arena> Engine::plan(const Experiment& experiment, Kernels& kerne
     ParameterStore parameters(store_args(experiment, declared), kernels, *arena);
     const ShardedOptimizer optimizer(experiment.optimizer, parameters, kernels, *arena);
     const StageRuntime runtime({experiment, stage, declared, kernels, parameters, grains}, *arena);
+    for (GroupId id = 0; id < parameters.group_count(); ++id) {
+      const std::int64_t slices = parameters.slice_count(id);
+      for (std::int64_t s = 0; s < slices; ++s)
+        arena->note("packed weights", kernels.packed_weight_bytes(parameters.weight(id, s)));
+    }
+    arena->note("kernel scratch", kernels.scratch_bytes(stage.context, experiment.model.head_width()));
     if (!largest || arena->total_bytes() > largest->total_bytes()) largest = std::move(arena);
   }
   return largest;

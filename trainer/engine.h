@@ -1,6 +1,6 @@
 #pragma once
-// Engine: one experiment's computation on this rank: parameters, optimizer, stage and schedule, bound to memory. It knows
-// nothing of files, ledgers or logs, so training and replay run the same steps.
+// Engine: one experiment's computation on this rank: parameters, optimizer, stage and schedule, bound to memory. It
+// knows nothing of files, ledgers or logs, so training and replay run the same steps.
 
 #include <cstdint>
 #include <memory>
@@ -69,7 +69,8 @@ class Engine {
 
   /// Optimizer step `step`; `update` counts the steps so far that were not void, and this one.
   StepResult step(std::int64_t step, std::int64_t update);
-  /// Mean loss per token over the first `sequences` validation sequences of a source, with the shapes of `step`'s stage.
+  /// Mean loss per token over the first `sequences` validation sequences of a source, with the shapes of `step`'s
+  /// stage.
   double evaluate(std::int64_t step, int source, std::int64_t sequences);
 
   const ShardedOptimizer& optimizer() const { return optimizer_; }

@@ -15,7 +15,8 @@ const json& table_of(const json& file, const char* name) {
   static const json kEmpty = json::object();
   const auto it = file.find(name);
   if (it == file.end()) return kEmpty;
-  if (!it->is_object()) throw Error(fmt::format("{} must be a table", name)).values(fmt::format("[{}]", name), it->dump());
+  if (!it->is_object())
+    throw Error(fmt::format("{} must be a table", name)).values(fmt::format("[{}]", name), it->dump());
   return *it;
 }
 
@@ -23,7 +24,10 @@ const json& list_of(const json& table, const char* name, const std::string& plac
   static const json kEmpty = json::array();
   const auto it = table.find(name);
   if (it == table.end()) return kEmpty;
-  if (!it->is_array()) throw Error(fmt::format("{} must be a list of tables", name)).values(fmt::format("[[{}]]", name), it->dump()).at(place);
+  if (!it->is_array())
+    throw Error(fmt::format("{} must be a list of tables", name))
+        .values(fmt::format("[[{}]]", name), it->dump())
+        .at(place);
   return *it;
 }
 
@@ -71,7 +75,8 @@ void read_sources(const json& data, Experiment& e) {
     }
     e.data.sources.push_back(std::move(source));
   }
-  if (e.data.tokenizer.empty()) throw Error("data.tokenizer is missing").values("a tokenizer model", "nothing").at(place);
+  if (e.data.tokenizer.empty())
+    throw Error("data.tokenizer is missing").values("a tokenizer model", "nothing").at(place);
   if (e.data.sources.empty()) throw Error("there is no [[data.source]]").values("at least one", "none").at(place);
 }
 
@@ -119,7 +124,8 @@ json canonical(json value) {
 }  // namespace
 
 const TrainingStage& Experiment::stage(std::int64_t step) const {
-  const auto after = std::find_if(stages.begin() + 1, stages.end(), [&](const TrainingStage& s) { return s.from_step > step; });
+  const auto after =
+      std::find_if(stages.begin() + 1, stages.end(), [&](const TrainingStage& s) { return s.from_step > step; });
   return *(after - 1);
 }
 
@@ -132,7 +138,8 @@ Experiment load_experiment(const std::filesystem::path& path, std::span<const st
   Experiment e;
   e.place = path.string();
   const auto section = [&](const char* name) { return e.place + " [" + name + "]"; };
-  ConfigReader(file, e.place).finish({"experiment", "model", "data", "optimizer", "numerics", "layout", "run", "log", "stage"});
+  ConfigReader(file, e.place)
+      .finish({"experiment", "model", "data", "optimizer", "numerics", "layout", "run", "log", "stage"});
   read_config(table_of(file, "experiment"), e.identity, section("experiment"));
   read_config(table_of(file, "model"), e.model, section("model"));
   read_sources(table_of(file, "data"), e);
@@ -141,7 +148,10 @@ Experiment load_experiment(const std::filesystem::path& path, std::span<const st
   read_config(table_of(file, "layout"), e.layout, section("layout"));
   read_config(table_of(file, "run"), e.run, section("run"));
   read_config(table_of(file, "log"), e.log, section("log"));
-  if (e.identity.seed < 0) throw Error("the seed must not be negative").values(">= 0", fmt::format("{}", e.identity.seed)).at(section("experiment"));
+  if (e.identity.seed < 0)
+    throw Error("the seed must not be negative")
+        .values(">= 0", fmt::format("{}", e.identity.seed))
+        .at(section("experiment"));
   read_stages(file, e);
   validate(e.model, e.numerics.tensor_grains, section("model"));
   validate(e.optimizer, section("optimizer"));
@@ -151,10 +161,14 @@ Experiment load_experiment(const std::filesystem::path& path, std::span<const st
 }
 
 std::string resolved_toml(const Experiment& e) {
-  json file = {{"experiment", write_config(e.identity)}, {"model", write_config(e.model)},
-               {"optimizer", write_config(e.optimizer)}, {"numerics", write_config(e.numerics)},
-               {"layout", write_config(e.layout)},       {"run", write_config(e.run)},
-               {"log", write_config(e.log)},             {"data", {{"tokenizer", e.data.tokenizer}}}};
+  json file = {{"experiment", write_config(e.identity)},
+               {"model", write_config(e.model)},
+               {"optimizer", write_config(e.optimizer)},
+               {"numerics", write_config(e.numerics)},
+               {"layout", write_config(e.layout)},
+               {"run", write_config(e.run)},
+               {"log", write_config(e.log)},
+               {"data", {{"tokenizer", e.data.tokenizer}}}};
   for (const SourceConfig& source : e.data.sources) file["data"]["source"].push_back(write_config(source));
   for (std::size_t i = 1; i < e.stages.size(); ++i) file["stage"].push_back(write_config(e.stages[i]));
   return to_toml(file);
@@ -163,24 +177,28 @@ std::string resolved_toml(const Experiment& e) {
 std::vector<OrderStage> order_stages(const Experiment& e) {
   std::vector<OrderStage> stages;
   for (const TrainingStage& s : e.stages) {
-    stages.push_back({.from_step = s.from_step, .weights = s.weights, .context = s.context, .global_batch = s.global_batch});
+    stages.push_back(
+        {.from_step = s.from_step, .weights = s.weights, .context = s.context, .global_batch = s.global_batch});
   }
   return stages;
 }
 
 json contract_of(const Experiment& e, const Digest& tokenizer_digest, std::span<const TokenStore> stores) {
-  json contract = {{"format", "baekji-contract-1"},
-                   {"formats", {{"genesis", 1}, {"state_root", 1}, {"token_store", 1}, {"batch_order", 1}, {"checkpoint", 1}, {"ledger", 1}}},
-                   {"model", write_config(e.model)},
-                   {"optimizer", write_config(e.optimizer)},
-                   {"numerics", write_config(e.numerics)},
-                   {"seed", e.identity.seed},
-                   {"tokenizer", to_hex(tokenizer_digest)},
-                   {"sources", json::array()},
-                   {"stages", json::array()}};
+  json contract = {
+      {"format", "baekji-contract-1"},
+      {"formats",
+       {{"genesis", 1}, {"state_root", 1}, {"token_store", 1}, {"batch_order", 1}, {"checkpoint", 1}, {"ledger", 1}}},
+      {"model", write_config(e.model)},
+      {"optimizer", write_config(e.optimizer)},
+      {"numerics", write_config(e.numerics)},
+      {"seed", e.identity.seed},
+      {"tokenizer", to_hex(tokenizer_digest)},
+      {"sources", json::array()},
+      {"stages", json::array()}};
   for (std::size_t i = 0; i < stores.size(); ++i) {
     const SourceConfig& source = e.data.sources[i];
-    contract["sources"].push_back({{"name", source.name}, {"weight", source.weight}, {"data_root", to_hex(stores[i].data_root())}});
+    contract["sources"].push_back(
+        {{"name", source.name}, {"weight", source.weight}, {"data_root", to_hex(stores[i].data_root())}});
   }
   for (const TrainingStage& stage : e.stages) contract["stages"].push_back(write_config(stage));
   return canonical(std::move(contract));

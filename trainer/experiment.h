@@ -98,7 +98,8 @@ struct LogConfig {
     v.field("every", every, "steps between progress lines");
     v.field("detail_every", detail_every, "steps between per-parameter norms; 0 means never");
     v.field("tensorboard", tensorboard, "write TensorBoard event files");
-    v.field("measure_ceiling", measure_ceiling, "measure the matmul ceiling at the start (0.3 s); without it there is no mfu");
+    v.field("measure_ceiling", measure_ceiling,
+            "measure the matmul ceiling at the start (0.3 s); without it there is no mfu");
   }
 };
 
@@ -152,6 +153,7 @@ std::string resolved_toml(const Experiment& experiment);
 std::vector<OrderStage> order_stages(const Experiment& experiment);
 
 /// The contract (docs/formats/contract.md): what decides bits, as canonical JSON.
-nlohmann::json contract_of(const Experiment& experiment, const Digest& tokenizer_digest, std::span<const TokenStore> stores);
+nlohmann::json contract_of(const Experiment& experiment, const Digest& tokenizer_digest,
+                           std::span<const TokenStore> stores);
 
 }  // namespace baekji

@@ -41,11 +41,20 @@ std::string escaped(const std::string& text) {
   std::string out;
   for (const char c : text) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      default: out += c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += c;
     }
   }
   return out;
@@ -53,7 +62,8 @@ std::string escaped(const std::string& text) {
 
 std::vector<LossPoint> finite_points(const std::vector<LossPoint>& points) {
   std::vector<LossPoint> kept;
-  std::copy_if(points.begin(), points.end(), std::back_inserter(kept), [](const LossPoint& p) { return std::isfinite(p.loss); });
+  std::copy_if(points.begin(), points.end(), std::back_inserter(kept),
+               [](const LossPoint& p) { return std::isfinite(p.loss); });
   return kept;
 }
 
@@ -104,17 +114,22 @@ std::string tick_label(double value) {
 std::string draw_axes(const Axes& a) {
   std::string svg;
   for (const double step : axis_ticks(a.first_step, a.last_step, 8)) {
-    svg += fmt::format("<line x1='{0:.1f}' y1='{1}' x2='{0:.1f}' y2='{2}' stroke='#e6e6e6'/>\n", a.x(step), kTop, kBottom);
-    svg += fmt::format("<text x='{:.1f}' y='{}' text-anchor='middle'>{}</text>\n", a.x(step), kBottom + 18, tick_label(step));
+    svg +=
+        fmt::format("<line x1='{0:.1f}' y1='{1}' x2='{0:.1f}' y2='{2}' stroke='#e6e6e6'/>\n", a.x(step), kTop, kBottom);
+    svg += fmt::format("<text x='{:.1f}' y='{}' text-anchor='middle'>{}</text>\n", a.x(step), kBottom + 18,
+                       tick_label(step));
   }
   for (const double loss : axis_ticks(a.low, a.high, 7)) {
-    svg += fmt::format("<line x1='{1}' y1='{0:.1f}' x2='{2}' y2='{0:.1f}' stroke='#e6e6e6'/>\n", a.y(loss), kLeft, kRight);
-    svg += fmt::format("<text x='{}' y='{:.1f}' text-anchor='end'>{}</text>\n", kLeft - 8, a.y(loss) + 4, tick_label(loss));
+    svg +=
+        fmt::format("<line x1='{1}' y1='{0:.1f}' x2='{2}' y2='{0:.1f}' stroke='#e6e6e6'/>\n", a.y(loss), kLeft, kRight);
+    svg += fmt::format("<text x='{}' y='{:.1f}' text-anchor='end'>{}</text>\n", kLeft - 8, a.y(loss) + 4,
+                       tick_label(loss));
   }
   svg += fmt::format("<path d='M{0} {1}V{2}H{3}' fill='none' stroke='#444'/>\n", kLeft, kTop, kBottom, kRight);
   svg += fmt::format("<text x='{}' y='{}' text-anchor='middle'>step</text>\n", (kLeft + kRight) / 2, kBottom + 40);
-  svg += fmt::format("<text transform='translate(22 {}) rotate(-90)' text-anchor='middle'>loss (nats per token)</text>\n",
-                     (kTop + kBottom) / 2);
+  svg +=
+      fmt::format("<text transform='translate(22 {}) rotate(-90)' text-anchor='middle'>loss (nats per token)</text>\n",
+                  (kTop + kBottom) / 2);
   return svg;
 }
 
@@ -129,10 +144,12 @@ std::string draw_training(const Axes& a, const std::vector<LossPoint>& points) {
   }
   std::string svg;
   if (groups.size() < points.size()) {
-    for (auto g = groups.rbegin(); g != groups.rend(); ++g) band += fmt::format("{:.1f},{:.1f} ", a.x(g->step), a.y(g->least));
+    for (auto g = groups.rbegin(); g != groups.rend(); ++g)
+      band += fmt::format("{:.1f},{:.1f} ", a.x(g->step), a.y(g->least));
     svg += fmt::format("<polygon points='{}' fill='{}' fill-opacity='0.2'/>\n", band, kTrainingColour);
   }
-  return svg + fmt::format("<polyline points='{}' fill='none' stroke='{}' stroke-width='1.2'/>\n", line, kTrainingColour);
+  return svg +
+         fmt::format("<polyline points='{}' fill='none' stroke='{}' stroke-width='1.2'/>\n", line, kTrainingColour);
 }
 
 std::string draw_validation(const Axes& a, const std::vector<LossPoint>& points, const char* colour) {
@@ -147,8 +164,8 @@ std::string draw_validation(const Axes& a, const std::vector<LossPoint>& points,
 }
 
 std::string draw_entropy(const Axes& a, double entropy, const char* colour) {
-  return fmt::format("<line x1='{0}' y1='{2:.1f}' x2='{1}' y2='{2:.1f}' stroke='{3}' stroke-dasharray='6 5'/>\n", kLeft, kRight,
-                     a.y(entropy), colour);
+  return fmt::format("<line x1='{0}' y1='{2:.1f}' x2='{1}' y2='{2:.1f}' stroke='{3}' stroke-dasharray='6 5'/>\n", kLeft,
+                     kRight, a.y(entropy), colour);
 }
 
 struct LegendEntry {
@@ -162,12 +179,14 @@ std::string draw_legend(const std::vector<LegendEntry>& entries) {
   for (const LegendEntry& e : entries) longest = std::max(longest, e.text.size());
   const double width = 48 + 7.0 * static_cast<double>(longest);
   const double left = kRight - width - 8;
-  std::string svg = fmt::format("<rect x='{:.0f}' y='{}' width='{:.0f}' height='{}' fill='#fff' fill-opacity='0.85' stroke='#ccc'/>\n",
-                                left, kTop + 8, width, 10 + 18 * entries.size());
+  std::string svg = fmt::format(
+      "<rect x='{:.0f}' y='{}' width='{:.0f}' height='{}' fill='#fff' fill-opacity='0.85' stroke='#ccc'/>\n", left,
+      kTop + 8, width, 10 + 18 * entries.size());
   for (std::size_t i = 0; i < entries.size(); ++i) {
     const double y = kTop + 22 + 18 * static_cast<double>(i);
-    svg += fmt::format("<line x1='{:.0f}' y1='{:.0f}' x2='{:.0f}' y2='{:.0f}' stroke='{}' stroke-width='2'{}/>\n", left + 8, y,
-                       left + 34, y, entries[i].colour, entries[i].dashed ? " stroke-dasharray='6 5'" : "");
+    svg +=
+        fmt::format("<line x1='{:.0f}' y1='{:.0f}' x2='{:.0f}' y2='{:.0f}' stroke='{}' stroke-width='2'{}/>\n",
+                    left + 8, y, left + 34, y, entries[i].colour, entries[i].dashed ? " stroke-dasharray='6 5'" : "");
     svg += fmt::format("<text x='{:.0f}' y='{:.0f}'>{}</text>\n", left + 40, y + 4, escaped(entries[i].text));
   }
   return svg;
@@ -182,7 +201,8 @@ LossCurve read_loss_curve(FileSystem& files, const std::filesystem::path& run_fo
   read_json_lines(files, path, [&](const nlohmann::json& line) {
     try {
       for (const auto& [source, loss] : line.at("validation").items()) {
-        if (!loss.is_null()) curve.validation[source].push_back({line.at("step").get<std::int64_t>(), loss.get<double>()});
+        if (!loss.is_null())
+          curve.validation[source].push_back({line.at("step").get<std::int64_t>(), loss.get<double>()});
       }
     } catch (const nlohmann::json::exception& problem) {
       throw Error("a line of the validation losses cannot be read")

@@ -12,7 +12,9 @@ using nlohmann::json;
 using nlohmann::ordered_json;
 
 // The dump writes numbers that are not finite as null, and doubles so that they read back exactly.
-std::string to_line(const ordered_json& value) { return value.dump() + "\n"; }
+std::string to_line(const ordered_json& value) {
+  return value.dump() + "\n";
+}
 
 // Keeps the lines of steps up to `last_step`. Replaces the file whole, so that a crash in between loses no line.
 void drop_later_lines(FileSystem& files, const std::filesystem::path& path, std::int64_t last_step) {
@@ -25,7 +27,8 @@ void drop_later_lines(FileSystem& files, const std::filesystem::path& path, std:
     const std::string_view line(text.data() + begin, newline + 1 - begin);
     const json value = json::parse(line, nullptr, false);
     const auto step = value.is_object() ? value.find("step") : value.end();
-    if (value.is_object() && step != value.end() && step->is_number_integer() && step->get<std::int64_t>() <= last_step) {
+    if (value.is_object() && step != value.end() && step->is_number_integer() &&
+        step->get<std::int64_t>() <= last_step) {
       kept += line;
     }
     begin = newline + 1;
@@ -77,7 +80,8 @@ void MetricsWriter::norms(std::int64_t step, const std::map<std::string, double>
   open(kNormsFile).append(to_line({{"step", step}, {"gradient", gradient}, {"weight", weight}}));
 }
 
-void read_json_lines(FileSystem& files, const std::filesystem::path& path, const std::function<void(const json&)>& take) {
+void read_json_lines(FileSystem& files, const std::filesystem::path& path,
+                     const std::function<void(const json&)>& take) {
   if (!files.exists(path)) return;
   const std::string text = files.read(path);
   std::int64_t number = 0;

@@ -32,9 +32,9 @@ struct StepMetrics {
   double loss = 0;          ///< nats per token, mean over the global batch
   double grad_norm = 0;     ///< of the mean gradient, before clipping
   double learning_rate = 0;
-  double step_s = 0;        ///< wall time of the step
+  double step_s = 0;  ///< wall time of the step
   double tokens_per_s = 0;
-  double mfu = 0;           ///< share of the measured matmul ceiling
+  double mfu = 0;  ///< share of the measured matmul ceiling
   std::int64_t memory_bytes = 0;
 };
 
@@ -52,7 +52,8 @@ class MetricsWriter {
 
   void step(const StepMetrics& metrics);
   void validation(std::int64_t step, const std::map<std::string, double>& loss_by_source);
-  void norms(std::int64_t step, const std::map<std::string, double>& gradient, const std::map<std::string, double>& weight);
+  void norms(std::int64_t step, const std::map<std::string, double>& gradient,
+             const std::map<std::string, double>& weight);
 
  private:
   AppendFile& open(const char* name);

@@ -30,10 +30,11 @@ std::string format_duration(double seconds) {
 std::string format_progress(const ProgressLine& l) {
   const std::string steps = fmt::format("{}", l.steps);
   const std::string share = l.mfu > 0 ? fmt::format("{:.1f}% of ceiling  ", 100 * l.mfu) : std::string();
-  return fmt::format("step {:>{}}/{}  loss {:.4f}  norm {:.3f}  lr {:.2e}  {:>7} tok/s  {}{}  ETA {}", l.step, steps.size(),
-                     steps, l.loss, l.grad_norm, l.learning_rate,
-                     format_count(static_cast<std::int64_t>(std::isfinite(l.tokens_per_s) ? l.tokens_per_s + 0.5 : 0.0)), share,
-                     format_bytes(l.memory_bytes), format_duration(l.eta_s));
+  return fmt::format(
+      "step {:>{}}/{}  loss {:.4f}  norm {:.3f}  lr {:.2e}  {:>7} tok/s  {}{}  ETA {}", l.step, steps.size(), steps,
+      l.loss, l.grad_norm, l.learning_rate,
+      format_count(static_cast<std::int64_t>(std::isfinite(l.tokens_per_s) ? l.tokens_per_s + 0.5 : 0.0)), share,
+      format_bytes(l.memory_bytes), format_duration(l.eta_s));
 }
 
 void RateMeter::add(double step_s, std::int64_t tokens) {
@@ -47,7 +48,9 @@ void RateMeter::add(double step_s, std::int64_t tokens) {
   }
 }
 
-double RateMeter::tokens_per_s() const { return sum_.step_s > 0 ? static_cast<double>(sum_.tokens) / sum_.step_s : 0; }
+double RateMeter::tokens_per_s() const {
+  return sum_.step_s > 0 ? static_cast<double>(sum_.tokens) / sum_.step_s : 0;
+}
 
 double RateMeter::eta_s(std::int64_t steps_left) const {
   return last_.empty() ? 0 : sum_.step_s / static_cast<double>(last_.size()) * static_cast<double>(steps_left);
@@ -75,7 +78,9 @@ void ProgressPrinter::say(const std::string& text) {
 }
 
 // mpirun gives its ranks a pseudo-terminal for standard output only, whatever its own output is.
-bool stdout_is_terminal() { return isatty(STDOUT_FILENO) == 1 && isatty(STDERR_FILENO) == 1; }
+bool stdout_is_terminal() {
+  return isatty(STDOUT_FILENO) == 1 && isatty(STDERR_FILENO) == 1;
+}
 
 std::size_t terminal_columns() {
   winsize size{};

@@ -52,8 +52,8 @@ class ProgressPrinter {
  public:
   struct Args {
     std::ostream& out;
-    bool terminal = false;       ///< rewrite the line in place
-    std::size_t columns = 120;   ///< width of the terminal; a longer line is cut there, or it could not be rewritten
+    bool terminal = false;      ///< rewrite the line in place
+    std::size_t columns = 120;  ///< width of the terminal; a longer line is cut there, or it could not be rewritten
   };
   explicit ProgressPrinter(const Args& args) : args_(args) {}
   /// Ends an unfinished line.

@@ -9,11 +9,17 @@
 namespace baekji {
 
 RunHistory::RunHistory(Args args, std::span<const StateShard> shards, ThreadPool& pool)
-    : args_(std::move(args)), shards_(shards), pool_(pool), checkpoints_(args_.folder.checkpoints()), contract_(contract_digest(args_.contract)) {
+    : args_(std::move(args)),
+      shards_(shards),
+      pool_(pool),
+      checkpoints_(args_.folder.checkpoints()),
+      contract_(contract_digest(args_.contract)) {
   FileSystem& files = posix_file_system();
   files.create_directories(args_.folder.root);
-  if (files.exists(args_.folder.ledger())) resume();
-  else start();
+  if (files.exists(args_.folder.ledger()))
+    resume();
+  else
+    start();
 }
 
 void RunHistory::start() {
@@ -28,7 +34,8 @@ void RunHistory::start() {
   fill_genesis(shards_, static_cast<std::uint64_t>(args_.seed), pool_);
   files.write(args_.folder.contract(), args_.contract);
   last_root_ = state_root(shards_, pool_);
-  ledger_ = Ledger::create(args_.folder.ledger(), {.contract = contract_, .state_root = *last_root_, .kernel_set = args_.kernel_set});
+  ledger_ = Ledger::create(args_.folder.ledger(),
+                           {.contract = contract_, .state_root = *last_root_, .kernel_set = args_.kernel_set});
 }
 
 void RunHistory::check_same_run(const GenesisRecord& genesis) const {
@@ -46,12 +53,14 @@ void RunHistory::resume() {
   const std::vector<std::string> differences = kernel_set_differences(ledger_->genesis().kernel_set, args_.kernel_set);
   if (!differences.empty() && !args_.accept_kernel_set) {
     throw Error("the run was computed by another kernel set: going on would change its bits")
-        .values("kernel set " + to_hex(kernel_set_digest(ledger_->genesis().kernel_set)), fmt::format("{}", fmt::join(differences, "; ")))
+        .values("kernel set " + to_hex(kernel_set_digest(ledger_->genesis().kernel_set)),
+                fmt::format("{}", fmt::join(differences, "; ")))
         .at(args_.folder.root.string())
         .hint("--accept-kernel-set goes on and records the change in the ledger");
   }
   const std::int64_t torn_bytes = ledger_->torn_bytes();
-  for (const std::string& name : checkpoints_.remove_leftovers()) args_.warn("removed an unfinished checkpoint: " + name);
+  for (const std::string& name : checkpoints_.remove_leftovers())
+    args_.warn("removed an unfinished checkpoint: " + name);
   auto newest = checkpoints_.newest_good(pool_, [&](const CheckpointInfo& info) -> std::string {
     if (info.contract != contract_) return "its contract is not this run's";
     if (!ledger_->state_root_known(info.state_root)) return "its state root is not in this run's ledger";
@@ -68,7 +77,8 @@ void RunHistory::resume() {
   } else {
     fill_genesis(shards_, static_cast<std::uint64_t>(args_.seed), pool_);
     last_root_ = state_root(shards_, pool_);
-    require_equal(to_hex(ledger_->genesis().state_root), to_hex(*last_root_), "step 0 does not regenerate", args_.folder.root.string());
+    require_equal(to_hex(ledger_->genesis().state_root), to_hex(*last_root_), "step 0 does not regenerate",
+                  args_.folder.root.string());
   }
   resumed_ = true;
   nlohmann::json details = {{"step", position_.step}, {"kernel_set", to_hex(kernel_set_digest(args_.kernel_set))}};
@@ -98,9 +108,13 @@ void RunHistory::record(StepRecord record, bool with_root) {
       .hint("the hardware, the data files or the program changed since; the ledger holds the earlier record");
 }
 
-void RunHistory::record_event(std::string_view name, const nlohmann::json& details) { ledger_->append_event(name, details); }
+void RunHistory::record_event(std::string_view name, const nlohmann::json& details) {
+  ledger_->append_event(name, details);
+}
 
-Digest RunHistory::root() const { return last_root_ ? *last_root_ : state_root(shards_, pool_); }
+Digest RunHistory::root() const {
+  return last_root_ ? *last_root_ : state_root(shards_, pool_);
+}
 
 std::filesystem::path RunHistory::save() {
   const Digest root = this->root();

@@ -1,5 +1,6 @@
 #pragma once
-// RunHistory: what a run folder knows of its past: contract, ledger and checkpoints. Starts a run or finds where it stopped.
+// RunHistory: what a run folder knows of its past: contract, ledger and checkpoints. Starts a run or finds where it
+// stopped.
 
 #include <cstdint>
 #include <filesystem>
@@ -49,12 +50,12 @@ class RunHistory {
     std::int64_t tensor_grains = 1;
     std::int64_t keep = 2;
     std::int64_t anchor_every = 0;
-    bool accept_kernel_set = false;  ///< go on although another kernel set computed the run so far
+    bool accept_kernel_set = false;                ///< go on although another kernel set computed the run so far
     std::function<void(const std::string&)> warn;  ///< told of damage that was found and survived
   };
-  /// Fills `shards` with step 0 of a new run, or with the newest good checkpoint of the run in the folder whose state root
-  /// its ledger holds. Throws, with the folder untouched, when the folder holds another experiment (both contracts), or
-  /// another kernel set that was not accepted. `shards` and `pool` outlive the object.
+  /// Fills `shards` with step 0 of a new run, or with the newest good checkpoint of the run in the folder whose state
+  /// root its ledger holds. Throws, with the folder untouched, when the folder holds another experiment (both
+  /// contracts), or another kernel set that was not accepted. `shards` and `pool` outlive the object.
   RunHistory(Args args, std::span<const StateShard> shards, ThreadPool& pool);
 
   const RunPosition& position() const { return position_; }
@@ -66,8 +67,8 @@ class RunHistory {
   void record(StepRecord record, bool with_root);
   void record_event(std::string_view name, const nlohmann::json& details);
 
-  /// Saves the state after the last recorded step, notes it in the ledger, and deletes what need not be kept. On failure
-  /// nothing that was good is lost. Returns the checkpoint's path.
+  /// Saves the state after the last recorded step, notes it in the ledger, and deletes what need not be kept. On
+  /// failure nothing that was good is lost. Returns the checkpoint's path.
   std::filesystem::path save();
   /// Whether the newest checkpoint is of the last recorded step.
   bool saved() const { return saved_step_ == position_.step; }

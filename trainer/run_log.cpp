@@ -59,9 +59,9 @@ struct RunLog::State {
   ProgressPrinter printer;
   RateMeter rate;
   std::unique_ptr<TensorBoardWriter> tensorboard;
-  double seconds = 0;             // of the steps of this process
-  std::int64_t tokens = 0;        // trained by this process
-  double flops = 0;               // of those tokens
+  double seconds = 0;       // of the steps of this process
+  std::int64_t tokens = 0;  // trained by this process
+  double flops = 0;         // of those tokens
 };
 
 RunLog::RunLog(const Args& args) : state_(std::make_unique<State>(args)) {}
@@ -69,7 +69,8 @@ RunLog::~RunLog() = default;
 
 void RunLog::step(std::int64_t step, const RunPosition& position, const StepResult& result, double step_s) {
   State& s = *state_;
-  const double flops = flops_per_token(s.experiment.model, s.experiment.stage(step).context) * static_cast<double>(result.tokens);
+  const double flops =
+      flops_per_token(s.experiment.model, s.experiment.stage(step).context) * static_cast<double>(result.tokens);
   s.seconds += step_s;
   s.tokens += result.tokens;
   s.flops += flops;
@@ -102,7 +103,8 @@ void RunLog::step(std::int64_t step, const RunPosition& position, const StepResu
                                   .eta_s = s.rate.eta_s(steps - step)}));
 }
 
-void RunLog::norms(std::int64_t step, const std::map<std::string, double>& gradient, const std::map<std::string, double>& weight) {
+void RunLog::norms(std::int64_t step, const std::map<std::string, double>& gradient,
+                   const std::map<std::string, double>& weight) {
   state_->metrics.norms(step, gradient, weight);
   std::map<std::string, double> values;
   for (const auto& [name, norm] : gradient) values["gradient_norm/" + name] = norm;
@@ -125,8 +127,12 @@ void RunLog::validation(std::int64_t step, const std::vector<SourceLoss>& losses
   say(text);
 }
 
-void RunLog::say(const std::string& text) { state_->printer.say(text); }
-void RunLog::warn(const std::string& text) { state_->printer.say("warning: " + text); }
+void RunLog::say(const std::string& text) {
+  state_->printer.say(text);
+}
+void RunLog::warn(const std::string& text) {
+  state_->printer.say("warning: " + text);
+}
 
 void RunLog::finish(const Summary& summary) {
   State& s = *state_;
@@ -154,8 +160,12 @@ void RunLog::finish(const Summary& summary) {
   for (const SourceLoss& source : summary.validation) {
     const auto entropy = summary.unigram_entropy.find(source.source);
     const double unigram = entropy == summary.unigram_entropy.end() ? 0.0 : entropy->second;
-    json["validation"].push_back({{"source", source.source}, {"loss", source.loss}, {"unigram_entropy", unigram}, {"sequences", source.sequences}});
-    say(fmt::format("{:<10} validation loss {:.4f} nats per token; unigram entropy {:.4f}; {:.4f} below it", source.source, source.loss, unigram, unigram - source.loss));
+    json["validation"].push_back({{"source", source.source},
+                                  {"loss", source.loss},
+                                  {"unigram_entropy", unigram},
+                                  {"sequences", source.sequences}});
+    say(fmt::format("{:<10} validation loss {:.4f} nats per token; unigram entropy {:.4f}; {:.4f} below it",
+                    source.source, source.loss, unigram, unigram - source.loss));
   }
   files.write(s.folder.summary(), json.dump(1) + "\n");
   say("state root " + summary.state_root);

@@ -1,5 +1,6 @@
 #pragma once
-// RunLog: everything a run says while it goes: progress lines, metrics.jsonl, TensorBoard, the loss curve and the summary.
+// RunLog: everything a run says while it goes: progress lines, metrics.jsonl, TensorBoard, the loss curve and the
+// summary.
 
 #include <cstdint>
 #include <map>
@@ -16,7 +17,7 @@ namespace baekji {
 /// Validation of one source at one step.
 struct SourceLoss {
   std::string source;
-  double loss = 0;             ///< nats per token
+  double loss = 0;  ///< nats per token
   std::int64_t sequences = 0;
 };
 
@@ -25,8 +26,9 @@ class RunLog {
   struct Args {
     const Experiment& experiment;
     RunFolder folder;
-    std::int64_t resumed_step = 0;    ///< lines of later steps are from before a crash and are dropped
-    double ceiling_flops = 0;         ///< measured matmul ceiling of this device and precision, FLOP/s; 0: not measured, no mfu
+    std::int64_t resumed_step = 0;  ///< lines of later steps are from before a crash and are dropped
+    double ceiling_flops =
+        0;  ///< measured matmul ceiling of this device and precision, FLOP/s; 0: not measured, no mfu
   };
   explicit RunLog(const Args& args);
   ~RunLog();
@@ -34,7 +36,8 @@ class RunLog {
   /// One finished step.
   void step(std::int64_t step, const RunPosition& position, const StepResult& result, double step_s);
   /// Norms by parameter name.
-  void norms(std::int64_t step, const std::map<std::string, double>& gradient, const std::map<std::string, double>& weight);
+  void norms(std::int64_t step, const std::map<std::string, double>& gradient,
+             const std::map<std::string, double>& weight);
   void validation(std::int64_t step, const std::vector<SourceLoss>& losses);
   /// A line for people, on its own.
   void say(const std::string& text);

@@ -10,7 +10,10 @@ RunFolder open_run_folder(const std::filesystem::path& path) {
   RunFolder folder{path};
   FileSystem& files = posix_file_system();
   if (!files.exists(folder.ledger()) || !files.exists(folder.experiment())) {
-    throw Error("not a run folder").values("a folder with experiment.toml and ledger.jsonl", "none").at(path.string()).hint("give the folder that `baekji train` wrote (run.output)");
+    throw Error("not a run folder")
+        .values("a folder with experiment.toml and ledger.jsonl", "none")
+        .at(path.string())
+        .hint("give the folder that `baekji train` wrote (run.output)");
   }
   return folder;
 }
@@ -28,7 +31,9 @@ SavedModel::SavedModel(const RunFolder& folder, ThreadPool& pool, Kernels& kerne
     return ledger.state_root_known(info.state_root) ? std::string() : "its state root is not in this run's ledger";
   });
   if (!newest.checkpoint) {
-    throw Error("the run has no good checkpoint").values("at least one", fmt::format("none ({})", fmt::join(newest.problems, "; "))).at(folder.checkpoints().string());
+    throw Error("the run has no good checkpoint")
+        .values("at least one", fmt::format("none ({})", fmt::join(newest.problems, "; ")))
+        .at(folder.checkpoints().string());
   }
   info_ = newest.checkpoint->info();
   load(*newest.checkpoint);
@@ -40,10 +45,17 @@ void SavedModel::load(Checkpoint& checkpoint) {
   for (const ParameterSlice& slice : parameters_.slices()) {
     const std::int64_t count = slice.weight.size();
     master.resize(static_cast<std::size_t>(count));
-    const StateShard shard{.tensor = &slice.spec->logical, .slice = slice.slice, .begin = 0, .count = count, .values = {master.data(), nullptr, nullptr}};
+    const StateShard shard{.tensor = &slice.spec->logical,
+                           .slice = slice.slice,
+                           .begin = 0,
+                           .count = count,
+                           .values = {master.data(), nullptr, nullptr}};
     checkpoint.load(std::span(&shard, 1));
-    if (slice.weight.type() == DType::kFloat32) std::copy(master.begin(), master.end(), slice.weight.as<float>());
-    else std::transform(master.begin(), master.end(), slice.weight.as<Bfloat16>(), [](float value) { return Bfloat16(value); });
+    if (slice.weight.type() == DType::kFloat32)
+      std::copy(master.begin(), master.end(), slice.weight.as<float>());
+    else
+      std::transform(master.begin(), master.end(), slice.weight.as<Bfloat16>(),
+                     [](float value) { return Bfloat16(value); });
   }
 }
 

@@ -22,7 +22,8 @@ RunFolder open_run_folder(const std::filesystem::path& path);
 
 class SavedModel {
  public:
-  /// Loads the weights of the newest good checkpoint whose state root the run's ledger holds. `arena` and `kernels` outlive it.
+  /// Loads the weights of the newest good checkpoint whose state root the run's ledger holds. `arena` and `kernels`
+  /// outlive it.
   SavedModel(const RunFolder& folder, ThreadPool& pool, Kernels& kernels, Arena& arena);
 
   const Experiment& experiment() const { return experiment_; }

@@ -23,7 +23,9 @@ constexpr std::array<std::uint32_t, 256> make_crc_table() {
 }
 constexpr std::array<std::uint32_t, 256> kCrcTable = make_crc_table();
 
-std::uint32_t masked_crc(std::string_view bytes) { return std::rotr(crc32c(bytes), 15) + 0xA282EAD8U; }
+std::uint32_t masked_crc(std::string_view bytes) {
+  return std::rotr(crc32c(bytes), 15) + 0xA282EAD8U;
+}
 
 // Protocol-buffer wire types (developers.google.com/protocol-buffers/docs/encoding).
 enum Wire : std::uint64_t { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
@@ -100,7 +102,8 @@ TensorBoardWriter::TensorBoardWriter(const Args& args) : now_s_(args.now_s ? arg
   const double start_s = now_s_();
   // TensorBoard reads the files of a folder in the order of their names. Two starts in one second share a file: records
   // may simply follow one another.
-  path_ = args.folder / fmt::format("events.out.tfevents.{:010}.{:09}.baekji", static_cast<std::int64_t>(start_s), args.resumed_step);
+  path_ = args.folder /
+          fmt::format("events.out.tfevents.{:010}.{:09}.baekji", static_cast<std::int64_t>(start_s), args.resumed_step);
   file_ = args.files.open_append(path_);
   file_->append(tfrecord(Message().fixed64(kEventWallTime, start_s).bytes(kEventFileVersion, "brain.Event:2").data()));
   if (args.resumed_step > 0) {
@@ -115,10 +118,14 @@ TensorBoardWriter::TensorBoardWriter(const Args& args) : now_s_(args.now_s ? arg
 void TensorBoardWriter::scalars(std::int64_t step, const std::map<std::string, double>& values) {
   Message summary;
   for (const auto& [tag, value] : values) {
-    summary.bytes(kSummaryValue, Message().bytes(kValueTag, tag).fixed32(kValueSimpleValue, static_cast<float>(value)).data());
+    summary.bytes(kSummaryValue,
+                  Message().bytes(kValueTag, tag).fixed32(kValueSimpleValue, static_cast<float>(value)).data());
   }
-  file_->append(tfrecord(
-      Message().fixed64(kEventWallTime, now_s_()).integer(kEventStep, step).bytes(kEventSummary, summary.data()).data()));
+  file_->append(tfrecord(Message()
+                             .fixed64(kEventWallTime, now_s_())
+                             .integer(kEventStep, step)
+                             .bytes(kEventSummary, summary.data())
+                             .data()));
 }
 
 }  // namespace baekji

@@ -1,6 +1,7 @@
 #pragma once
 // TensorBoard event files, written directly: TFRecord framing around hand-encoded Event messages. The format is public:
-// tensorflow/core/lib/io/record_writer.h (framing), tensorflow/core/util/event.proto and framework/summary.proto (fields).
+// tensorflow/core/lib/io/record_writer.h (framing), tensorflow/core/util/event.proto and framework/summary.proto
+// (fields).
 
 #include <cstdint>
 #include <filesystem>
@@ -27,7 +28,7 @@ class TensorBoardWriter {
  public:
   struct Args {
     FileSystem& files;
-    std::filesystem::path folder;       ///< RUN/tensorboard; created when it is not there
+    std::filesystem::path folder;  ///< RUN/tensorboard; created when it is not there
     std::int64_t resumed_step = 0;
     std::function<double()> now_s = {};  ///< seconds since 1970; the system's clock when empty
   };

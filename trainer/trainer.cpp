@@ -49,7 +49,9 @@ int thread_count(const LayoutConfig& layout) {
   return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
 }
 
-DType compute_type(const Experiment& e) { return element_types(e.numerics).compute; }
+DType compute_type(const Experiment& e) {
+  return element_types(e.numerics).compute;
+}
 
 Loader make_loader(const Experiment& e, const Digest& tokenizer_digest) {
   std::vector<TokenStore> stores = open_sources(e.data, tokenizer_digest, e.model.vocab);
@@ -57,8 +59,10 @@ Loader make_loader(const Experiment& e, const Digest& tokenizer_digest) {
   return Loader(std::move(stores), std::move(order), e.model.document_mask);
 }
 
-std::string memory_plan(const Experiment& e, Kernels& kernels) {
+// The table printed before step 1. `program_bytes` is what the process took before anything was bound.
+std::string memory_plan(const Experiment& e, Kernels& kernels, std::int64_t program_bytes) {
   const std::unique_ptr<Arena> plan = Engine::plan(e, kernels);
+  plan->note("program and libraries", program_bytes);
   return memory_table(*plan);
 }
 
@@ -66,6 +70,7 @@ class Run {
  public:
   Run(const Experiment& e, const TrainOptions& options)
       : e_(e),
+        program_bytes_(resident_bytes()),
         folder_{e.output()},
         tokenizer_bytes_(posix_file_system().read(e.data.tokenizer)),
         pool_(thread_count(e.layout)),
@@ -102,13 +107,15 @@ class Run {
     FileSystem& files = posix_file_system();
     files.write(folder_.experiment(), resolved_toml(e_));
     files.write(folder_.tokenizer(), tokenizer_bytes_);
-    log_.say(fmt::format("experiment {}   contract {}", e_.identity.name, to_hex(contract_digest(contract_)).substr(0, 16)));
-    log_.say(fmt::format("model      {:.1f} M parameters, {} layers, hidden {}, vocabulary {}, {}", static_cast<double>(parameter_count(e_.model)) / 1e6,
-                         e_.model.layers, e_.model.hidden, e_.model.vocab, e_.numerics.precision));
+    log_.say(
+        fmt::format("experiment {}   contract {}", e_.identity.name, to_hex(contract_digest(contract_)).substr(0, 16)));
+    log_.say(fmt::format("model      {:.1f} M parameters, {} layers, hidden {}, vocabulary {}, {}",
+                         static_cast<double>(parameter_count(e_.model)) / 1e6, e_.model.layers, e_.model.hidden,
+                         e_.model.vocab, e_.numerics.precision));
     log_.say(fmt::format("layout     {}, {} threads", e_.layout.mesh().describe(), pool_.threads()));
-    log_.say(fmt::format("run        {} -> {} steps in {}{}", history_.position().step, e_.run.steps, folder_.root.string(),
-                         history_.resumed() ? " (going on)" : ""));
-    log_.say("planned memory\n" + memory_plan(e_, *kernels_));
+    log_.say(fmt::format("run        {} -> {} steps in {}{}", history_.position().step, e_.run.steps,
+                         folder_.root.string(), history_.resumed() ? " (going on)" : ""));
+    log_.say("planned memory\n" + memory_plan(e_, *kernels_, program_bytes_));
   }
 
   void one_step(std::int64_t step) {
@@ -131,7 +138,8 @@ class Run {
                     due(step, e_.run.root_every));
     const double step_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     log_.step(step, history_.position(), result, step_s);
-    if (due(step, e_.log.detail_every)) log_.norms(step, engine_.optimizer().gradient_norms(), engine_.optimizer().weight_norms());
+    if (due(step, e_.log.detail_every))
+      log_.norms(step, engine_.optimizer().gradient_norms(), engine_.optimizer().weight_norms());
     count_void(step, result);
     if (!last && due(step, e_.run.evaluate_every)) validate(step);
     if (checkpoint) log_.say("saved      " + history_.save().string());
@@ -140,10 +148,12 @@ class Run {
   void count_void(std::int64_t step, const StepResult& result) {
     void_in_a_row_ = result.outcome.is_void ? void_in_a_row_ + 1 : 0;
     if (!result.outcome.is_void) return;
-    log_.warn(fmt::format("step {} is void: the gradient of {} is not finite or out of range; no weight was changed", step, result.outcome.void_parameter));
+    log_.warn(fmt::format("step {} is void: the gradient of {} is not finite or out of range; no weight was changed",
+                          step, result.outcome.void_parameter));
     if (void_in_a_row_ < e_.run.max_void_steps) return;
     throw Error(fmt::format("{} void steps in a row", void_in_a_row_))
-        .values(fmt::format("fewer than run.max_void_steps = {}", e_.run.max_void_steps), fmt::format("step {}, tensor {}", step, result.outcome.void_parameter))
+        .values(fmt::format("fewer than run.max_void_steps = {}", e_.run.max_void_steps),
+                fmt::format("step {}, tensor {}", step, result.outcome.void_parameter))
         .at(folder_.root.string())
         .hint("the last checkpoint stands; lower the learning rate, or look at the data of these steps");
   }
@@ -154,7 +164,8 @@ class Run {
       const int source = static_cast<int>(i);
       const std::int64_t pass = order.highest_pass(step, source);
       if (pass > order.highest_pass(step - 1, source)) {
-        log_.warn(fmt::format("step {}: source {} begins pass {} (it repeats)", step, order.sources()[i].name, pass + 1));
+        log_.warn(
+            fmt::format("step {}: source {} begins pass {} (it repeats)", step, order.sources()[i].name, pass + 1));
       }
     }
   }
@@ -163,9 +174,12 @@ class Run {
     std::vector<SourceLoss> losses;
     for (std::size_t i = 0; i < loader_.stores().size(); ++i) {
       const int source = static_cast<int>(i);
-      const std::int64_t sequences = std::min(e_.run.evaluate_sequences, loader_.validation_sequences(source, e_.stage(step).context));
+      const std::int64_t sequences =
+          std::min(e_.run.evaluate_sequences, loader_.validation_sequences(source, e_.stage(step).context));
       if (sequences < 1) continue;
-      losses.push_back({.source = loader_.order().sources()[i].name, .loss = engine_.evaluate(step, source, sequences), .sequences = sequences});
+      losses.push_back({.source = loader_.order().sources()[i].name,
+                        .loss = engine_.evaluate(step, source, sequences),
+                        .sequences = sequences});
     }
     log_.validation(step, losses);
     return losses;
@@ -190,6 +204,7 @@ class Run {
   static bool due(std::int64_t step, std::int64_t every) { return every > 0 && step % every == 0; }
 
   const Experiment& e_;
+  std::int64_t program_bytes_;
   RunFolder folder_;
   std::string tokenizer_bytes_;
   ThreadPool pool_;
@@ -205,18 +220,22 @@ class Run {
 
 }  // namespace
 
-void train(const Experiment& experiment, const TrainOptions& options) { Run(experiment, options).go(); }
+void train(const Experiment& experiment, const TrainOptions& options) {
+  Run(experiment, options).go();
+}
 
 std::string dry_run(const Experiment& e) {
-  ThreadPool pool(1);
+  ThreadPool pool(thread_count(e.layout));
   const std::unique_ptr<Kernels> kernels = make_cpu_kernels(pool);
   std::string text = fmt::format("mesh       {}\n", e.layout.mesh().describe());
-  text += fmt::format("model      {} parameters, {:.4g} FLOPs per token\n", parameter_count(e.model), flops_per_token(e.model, e.model.context));
+  text += fmt::format("model      {} parameters, {:.4g} FLOPs per token\n", parameter_count(e.model),
+                      flops_per_token(e.model, e.model.context));
   for (const TrainingStage& stage : e.stages) {
-    text += fmt::format("from step {}: context {}, global batch {} in {} micro-batches, {} tokens per step\n", stage.from_step, stage.context,
-                        stage.global_batch, stage.global_batch / stage.micro_batch, stage.global_batch * stage.context);
+    text += fmt::format("from step {}: context {}, global batch {} in {} micro-batches, {} tokens per step\n",
+                        stage.from_step, stage.context, stage.global_batch, stage.global_batch / stage.micro_batch,
+                        stage.global_batch * stage.context);
   }
-  return text + "planned memory of each rank\n" + memory_plan(e, *kernels);
+  return text + "planned memory of each rank\n" + memory_plan(e, *kernels, resident_bytes());
 }
 
 }  // namespace baekji

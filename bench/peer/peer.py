@@ -49,15 +49,15 @@ def available_settings(cores):
         missing.append("Intel OpenMP (pip install intel-openmp)")
     preload = ":".join(filter(None, (iomp, tcmalloc)))
     best_env = {**(intel if iomp else pinned), **({"LD_PRELOAD": preload} if preload else {})}
-    settings["all of it"] = {"env": best_env, "threads": cores}
-    settings["all, huge pages"] = {"env": {**best_env, "THP_MEM_ALLOC_ENABLE": "1"}, "threads": cores}
+    settings["all"] = {"env": best_env, "threads": cores}
+    settings["all + huge pages"] = {"env": {**best_env, "THP_MEM_ALLOC_ENABLE": "1"}, "threads": cores}
     if cores > 1:
         single = {key: value for key, value in best_env.items() if key != "KMP_AFFINITY"}
         single["GLOO_SOCKET_IFNAME"] = "lo"  # by the host name it may find no way to itself
-        settings[f"all, {cores} processes"] = {"env": single, "threads": 1, "processes": cores}
+        settings[f"all + {cores} processes"] = {"env": single, "threads": 1, "processes": cores}
     if shutil.which("g++"):
-        settings["all, compiled"] = {"env": best_env, "threads": cores, "compile": "default"}
-        settings["all, compiled, autotuned"] = {"env": best_env, "threads": cores, "compile": "max-autotune-no-cudagraphs"}
+        settings["all + compiled"] = {"env": best_env, "threads": cores, "compile": "default"}
+        settings["all + compiled + autotuned"] = {"env": best_env, "threads": cores, "compile": "max-autotune-no-cudagraphs"}
     else:
         missing.append("torch.compile (apt-get install g++ python3-dev)")
     return settings, missing
@@ -209,7 +209,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="10M,50M", help="comma-separated: 10M, 50M")
     parser.add_argument("--precisions", default="fp32,bf16 autocast,bf16 weights", help="comma-separated")
-    parser.add_argument("--settings", default="", help="comma-separated parts of setting names; default: all")
+    parser.add_argument("--settings", default="", help="comma-separated names (--list); default: every one")
     parser.add_argument("--steps", type=int, default=5, help="timed steps of each measurement")
     parser.add_argument("--warmup", type=int, default=2, help="steps before them")
     parser.add_argument("--repeat", type=int, default=1, help="measurements of each setting, taking turns")
@@ -225,7 +225,7 @@ def collect(arguments, settings, folder):
     from model import SHAPES
 
     wanted = [part.strip() for part in arguments.settings.split(",") if part.strip()]
-    chosen = {name: s for name, s in settings.items() if not wanted or any(part in name for part in wanted)}
+    chosen = {name: s for name, s in settings.items() if not wanted or name in wanted}
     rows = {(m, p, s): [] for m in arguments.models.split(",") for p in arguments.precisions.split(",") for s in chosen}
     why = {}
     for _ in range(arguments.repeat):

@@ -13,7 +13,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 // One thread's share: square matrices that stay in its part of the caches, the weight packed as the library likes it.
 class SquareMatmul {
@@ -35,7 +37,8 @@ class SquareMatmul {
   }
 
   void run() {
-    matmul_.execute(stream_, {{DNNL_ARG_SRC, buffers_[0]}, {DNNL_ARG_WEIGHTS, buffers_[1]}, {DNNL_ARG_DST, buffers_[2]}});
+    matmul_.execute(stream_,
+                    {{DNNL_ARG_SRC, buffers_[0]}, {DNNL_ARG_WEIGHTS, buffers_[1]}, {DNNL_ARG_DST, buffers_[2]}});
     stream_.wait();
   }
   static double flops() { return 2.0 * static_cast<double>(kSize * kSize * kSize); }
@@ -64,7 +67,8 @@ double measure_matmul_ceiling(ThreadPool& pool, DType type) {
       if (!mine) mine = std::make_unique<SquareMatmul>(type);
       for (std::int64_t n = 0; n < kPerThread; ++n) mine->run();
     });
-    if (round > 0) best = std::max(best, SquareMatmul::flops() * static_cast<double>(kPerThread * threads) / seconds_since(start));
+    if (round > 0)
+      best = std::max(best, SquareMatmul::flops() * static_cast<double>(kPerThread * threads) / seconds_since(start));
   }
   return best;
 }

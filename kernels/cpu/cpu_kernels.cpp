@@ -51,7 +51,9 @@ std::int64_t CpuKernels::packed_weight_bytes(const Tensor& weight) const {
          CpuMatmul::packed_bytes_of(weight.type(), weight.dim(0), weight.dim(1));
 }
 
-std::int64_t CpuKernels::scratch_bytes() const { return matmul_.scratch_bytes() + attention_.scratch_bytes(); }
+std::int64_t CpuKernels::scratch_bytes(std::int64_t context, std::int64_t head_width) const {
+  return matmul_.scratch_bytes() + CpuAttention::scratch_bytes_of(context, head_width, pool_.threads());
+}
 
 void CpuKernels::weights_changed() {
   matmul_.weights_changed();

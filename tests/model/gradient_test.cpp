@@ -62,15 +62,18 @@ TEST_P(WholeModel, GradientsAgreeWithComplexStep) {
       complex.weight(s, index) = saved;
       const double error = std::fabs(gradients[s][i] - expected) / largest;
       worst = std::max(worst, error);
-      ASSERT_LE(error, 1e-12) << slice.spec->logical.name << " slice " << slice.slice << " element " << i << ": " << gradients[s][i] << " against " << expected;
+      ASSERT_LE(error, 1e-12) << slice.spec->logical.name << " slice " << slice.slice << " element " << i << ": "
+                              << gradients[s][i] << " against " << expected;
       ++checked;
     }
   }
-  std::printf("%s: %lld gradients, largest error %.1e of each tensor's largest gradient\n", GetParam().name, static_cast<long long>(checked), worst);
+  std::printf("%s: %lld gradients, largest error %.1e of each tensor's largest gradient\n", GetParam().name,
+              static_cast<long long>(checked), worst);
 }
 
 INSTANTIATE_TEST_SUITE_P(Configurations, WholeModel,
-                         testing::Values(Case{"plain", with(1, plain)}, Case{"everything", with(2, everything)}, Case{"tied", with(2, tied)},
+                         testing::Values(Case{"plain", with(1, plain)}, Case{"everything", with(2, everything)},
+                                         Case{"tied", with(2, tied)},
                                          Case{"recomputed", with(1, everything, Recompute::kFull)}),
                          [](const auto& instance) { return instance.param.name; });
 
@@ -81,7 +84,8 @@ TEST(WholeModel, GrainsDoNotChangeTheMathematics) {
   const double loss_one = OracleModel<double>(one).loss();
   const double loss_two = OracleModel<double>(two).loss();
   EXPECT_NEAR(loss_one, loss_two, 1e-12 * std::fabs(loss_one));
-  EXPECT_NEAR(loss_one / static_cast<double>(one.shape.tokens()), std::log(19.0), 2.0) << "a random model is near the uniform loss";
+  EXPECT_NEAR(loss_one / static_cast<double>(one.shape.tokens()), std::log(19.0), 2.0)
+      << "a random model is near the uniform loss";
 }
 
 TEST(WholeModel, RecomputationGivesTheSameBits) {

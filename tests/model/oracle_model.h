@@ -57,7 +57,9 @@ class OracleModel {
     fill_batch();
   }
 
-  static ElementTypes types() { return {.compute = dtype_of<T>(), .residual = dtype_of<T>(), .accumulator = dtype_of<T>()}; }
+  static ElementTypes types() {
+    return {.compute = dtype_of<T>(), .residual = dtype_of<T>(), .accumulator = dtype_of<T>()};
+  }
 
   std::span<const ParameterSlice> slices() const { return store_.slices(); }
   T& weight(std::size_t slice, std::int64_t i) { return store_.slices()[slice].weight.template as<T>()[i]; }
@@ -113,8 +115,10 @@ class OracleModel {
       const std::int64_t position = n % t;
       const bool second = setup_.model.document_mask && position >= break_at;
       const auto vocab = static_cast<std::uint64_t>(setup_.model.vocab);
-      batch_.token_BT.as<std::int32_t>()[n] = static_cast<std::int32_t>(stream.below(static_cast<std::uint64_t>(2 * n), vocab));
-      batch_.target_BT.as<std::int32_t>()[n] = static_cast<std::int32_t>(stream.below(static_cast<std::uint64_t>(2 * n + 1), vocab));
+      batch_.token_BT.as<std::int32_t>()[n] =
+          static_cast<std::int32_t>(stream.below(static_cast<std::uint64_t>(2 * n), vocab));
+      batch_.target_BT.as<std::int32_t>()[n] =
+          static_cast<std::int32_t>(stream.below(static_cast<std::uint64_t>(2 * n + 1), vocab));
       batch_.position_BT.as<std::int32_t>()[n] = static_cast<std::int32_t>(second ? position - break_at : position);
       batch_.first_BT.as<std::int32_t>()[n] = static_cast<std::int32_t>(second ? break_at : 0);
     }

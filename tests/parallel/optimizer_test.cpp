@@ -14,7 +14,8 @@
 namespace baekji {
 namespace {
 
-ParameterGroup matrix(const std::string& name, std::int64_t rows, std::int64_t columns, std::int64_t contributions = 1) {
+ParameterGroup matrix(const std::string& name, std::int64_t rows, std::int64_t columns,
+                      std::int64_t contributions = 1) {
   return {.members = {{.logical = {.name = name, .shape = {rows, columns}},
                        .initialisation = {.kind = Initialisation::Kind::kConstant, .value = 0.5}}},
           .contributions = contributions};
@@ -28,7 +29,9 @@ class OptimizerTest : public testing::Test {
     arena_ = std::make_unique<Arena>(Arena::Mode::kAllocate);
     // 66,000 elements: two chunks, the second one ragged.
     store_ = std::make_unique<ParameterStore>(
-        ParameterStore::Args{.groups = {matrix("b", 3, 5, 2), matrix("a", 330, 200)}, .types = {}, .replicas = replicas}, *kernels_, *arena_);
+        ParameterStore::Args{
+            .groups = {matrix("b", 3, 5, 2), matrix("a", 330, 200)}, .types = {}, .replicas = replicas},
+        *kernels_, *arena_);
     optimizer_ = std::make_unique<ShardedOptimizer>(config, *store_, *kernels_, *arena_);
     for (const StateShard& shard : optimizer_->shards()) std::fill_n(shard.values[0], shard.count, 0.5F);
   }

@@ -30,7 +30,8 @@ TEST(Schedule, EverySizeIsValidAndWithinItsMemoryBound) {
 
 TEST(Schedule, ValidatorRefusesWhatWouldChangeTheSum) {
   Schedule schedule = one_forward_one_backward(1, 2);
-  schedule.actions[0] = {{ActionKind::kForward, 0}, {ActionKind::kForward, 1}, {ActionKind::kBackward, 1}, {ActionKind::kBackward, 0}};
+  schedule.actions[0] = {
+      {ActionKind::kForward, 0}, {ActionKind::kForward, 1}, {ActionKind::kBackward, 1}, {ActionKind::kBackward, 0}};
   EXPECT_THROW(validate(schedule), Error) << "weight gradients out of order";
   schedule.actions[0] = {{ActionKind::kBackward, 0}, {ActionKind::kForward, 0}};
   EXPECT_THROW(validate(schedule), Error) << "backward before forward";

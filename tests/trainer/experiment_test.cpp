@@ -61,7 +61,8 @@ TEST(Experiment, LayersAndRoundTrip) {
   EXPECT_EQ(e.optimizer.lr, 1e-3);
   const fs::path copy = data_folder() / "copy.toml";
   std::ofstream(copy) << resolved_toml(e);
-  EXPECT_EQ(resolved_toml(load_experiment(copy, {})), resolved_toml(e)) << "the resolved file gives the same experiment";
+  EXPECT_EQ(resolved_toml(load_experiment(copy, {})), resolved_toml(e))
+      << "the resolved file gives the same experiment";
   const fs::path circle = data_folder() / "circle.toml";
   std::ofstream(circle) << "extends = 'circle.toml'\n";
   EXPECT_THROW(load_experiment(circle, {}), Error);
@@ -78,14 +79,17 @@ TEST(Experiment, LayersAndRoundTrip) {
 TEST(Experiment, ContractHoldsWhatDecidesBitsAndNothingElse) {
   const auto contract = [&](const std::vector<std::string>& overrides) {
     const Experiment e = load("somewhere", overrides);
-    const std::vector<TokenStore> stores{TokenStore::open(e.data.sources[0].path), TokenStore::open(e.data.sources[1].path)};
+    const std::vector<TokenStore> stores{TokenStore::open(e.data.sources[0].path),
+                                         TokenStore::open(e.data.sources[1].path)};
     return contract_of(e, Digest{}, stores).dump();
   };
   const std::string base = contract({});
-  for (const char* same : {"layout.recompute=full", "layout.threads=3", "run.steps=99", "log.every=2", "experiment.name=other"}) {
+  for (const char* same :
+       {"layout.recompute=full", "layout.threads=3", "run.steps=99", "log.every=2", "experiment.name=other"}) {
     EXPECT_EQ(contract({same}), base) << same;
   }
-  for (const char* other : {"model.norm_eps=1e-6", "optimizer.lr=1e-3", "numerics.loss_chunk=16", "experiment.seed=6", "numerics.residual=fp32"}) {
+  for (const char* other : {"model.norm_eps=1e-6", "optimizer.lr=1e-3", "numerics.loss_chunk=16", "experiment.seed=6",
+                            "numerics.residual=fp32"}) {
     EXPECT_NE(contract({other}), base) << other;
   }
   EXPECT_EQ(base.find(data_folder().string()), std::string::npos) << "no path in the contract";

@@ -78,7 +78,8 @@ TEST(LossCurveTest, DrawsEveryLine) {
 
 TEST(LossCurveTest, LongRunsBecomeABand) {
   LossCurve curve;
-  for (std::int64_t step = 1; step <= 100000; ++step) curve.training.push_back({step, 3.0 + static_cast<double>(step % 7)});
+  for (std::int64_t step = 1; step <= 100000; ++step)
+    curve.training.push_back({step, 3.0 + static_cast<double>(step % 7)});
   const std::string svg = loss_curve_svg(curve);
   EXPECT_EQ(first_problem(svg), "");
   EXPECT_EQ(count(svg, "<polygon"), 1U);

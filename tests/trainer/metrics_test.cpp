@@ -36,8 +36,15 @@ class MetricsTest : public testing::Test {
 };
 
 TEST_F(MetricsTest, LineHasExactlyTheNineKeysInOrderAndReadsBackExactly) {
-  const StepMetrics in{.step = 7, .tokens = 57344, .loss = 5.0 / 3, .grad_norm = 0.1, .learning_rate = 3e-4, .step_s = 0.25,
-                       .tokens_per_s = 32768.5, .mfu = 0.61, .memory_bytes = 1 << 30};
+  const StepMetrics in{.step = 7,
+                       .tokens = 57344,
+                       .loss = 5.0 / 3,
+                       .grad_norm = 0.1,
+                       .learning_rate = 3e-4,
+                       .step_s = 0.25,
+                       .tokens_per_s = 32768.5,
+                       .mfu = 0.61,
+                       .memory_bytes = 1 << 30};
   writer(0).step(in);
   const std::string text = files_.read(folder_ / kMetricsFile);
   std::string keys;
@@ -52,7 +59,9 @@ TEST_F(MetricsTest, LineHasExactlyTheNineKeysInOrderAndReadsBackExactly) {
 }
 
 TEST_F(MetricsTest, NonFiniteNumbersAreNull) {
-  writer(0).step({.step = 1, .loss = std::numeric_limits<double>::quiet_NaN(), .grad_norm = std::numeric_limits<double>::infinity()});
+  writer(0).step({.step = 1,
+                  .loss = std::numeric_limits<double>::quiet_NaN(),
+                  .grad_norm = std::numeric_limits<double>::infinity()});
   const json line = json::parse(files_.read(folder_ / kMetricsFile));
   EXPECT_TRUE(line.at("loss").is_null());
   EXPECT_TRUE(line.at("grad_norm").is_null());
@@ -102,7 +111,9 @@ TEST_F(MetricsTest, ForeignLinesAreNamed) {
   EXPECT_THROW(read_metrics(files_, folder_), Error);
 }
 
-TEST_F(MetricsTest, MissingFilesAreEmpty) { EXPECT_TRUE(read_metrics(files_, folder_).empty()); }
+TEST_F(MetricsTest, MissingFilesAreEmpty) {
+  EXPECT_TRUE(read_metrics(files_, folder_).empty());
+}
 
 }  // namespace
 }  // namespace baekji

@@ -123,7 +123,8 @@ void write_store(const Tokens& tokens, const fs::path& path) {
   }
   const std::string inputs = std::string(64, '0') + "  generated\n";
   const std::uint64_t input_bytes[] = {inputs.size()};
-  hdf5_write_range(file.create_dataset("/inputs", H5T_STD_U8LE, input_bytes), H5T_NATIVE_UINT8, 0, inputs.size(), inputs.data(), "inputs");
+  hdf5_write_range(file.create_dataset("/inputs", H5T_STD_U8LE, input_bytes), H5T_NATIVE_UINT8, 0, inputs.size(),
+                   inputs.data(), "inputs");
   const auto put = [&](const char* name, const auto& value) { file.write_attribute("/", name, value); };
   put("format", std::string("baekji token store"));
   put("format_version", kTokenStoreVersion);

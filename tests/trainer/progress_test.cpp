@@ -1,7 +1,7 @@
 // The progress line, and that it never mixes with messages.
 
-#include "core/arena.h"
 #include "trainer/progress.h"
+#include "core/arena.h"
 
 #include <gtest/gtest.h>
 
@@ -35,9 +35,17 @@ TEST(FormatTest, BytesAndCounts) {
 }
 
 TEST(FormatTest, ProgressLine) {
-  const std::string line = format_progress({.step = 20, .steps = 600, .loss = 5.12345, .grad_norm = 0.8124, .learning_rate = 3e-4,
-                                            .tokens_per_s = 12344.6, .mfu = 0.612, .memory_bytes = std::int64_t{1} << 30, .eta_s = 200});
-  EXPECT_EQ(line, "step  20/600  loss 5.1235  norm 0.812  lr 3.00e-04   12,345 tok/s  61.2% of ceiling  1.0 GiB  ETA 3m 20s");
+  const std::string line = format_progress({.step = 20,
+                                            .steps = 600,
+                                            .loss = 5.12345,
+                                            .grad_norm = 0.8124,
+                                            .learning_rate = 3e-4,
+                                            .tokens_per_s = 12344.6,
+                                            .mfu = 0.612,
+                                            .memory_bytes = std::int64_t{1} << 30,
+                                            .eta_s = 200});
+  EXPECT_EQ(line,
+            "step  20/600  loss 5.1235  norm 0.812  lr 3.00e-04   12,345 tok/s  61.2% of ceiling  1.0 GiB  ETA 3m 20s");
   EXPECT_LT(line.size(), 120U);
   EXPECT_EQ(format_progress({.step = 1, .steps = 9}).find("ceiling"), std::string::npos);
 }

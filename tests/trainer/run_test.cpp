@@ -25,7 +25,8 @@ TEST(Run, LossFallsAndTheSummaryIsComputed) {
   std::vector<double> losses;
   for (std::string line; std::getline(metrics, line);) {
     const auto record = nlohmann::json::parse(line);
-    for (const char* key : {"step", "tokens", "loss", "grad_norm", "learning_rate", "step_s", "tokens_per_s", "mfu", "memory_bytes"}) {
+    for (const char* key :
+         {"step", "tokens", "loss", "grad_norm", "learning_rate", "step_s", "tokens_per_s", "mfu", "memory_bytes"}) {
       ASSERT_TRUE(record.contains(key)) << key;
     }
     losses.push_back(record["loss"]);
@@ -56,7 +57,8 @@ TEST(Run, EveryGrainCountAndPrecisionTrains) {
   std::vector<std::string> roots;
   for (const char* precision : {"fp32", "bf16"}) {
     for (const char* grains : {"1", "2", "4"}) {
-      const std::vector<std::string> overrides{std::string("numerics.precision=") + precision, std::string("numerics.tensor_grains=") + grains, "run.steps=3"};
+      const std::vector<std::string> overrides{std::string("numerics.precision=") + precision,
+                                               std::string("numerics.tensor_grains=") + grains, "run.steps=3"};
       roots.push_back(train_root(fresh_folder("grains"), overrides));
       auto with_threads = overrides;
       with_threads.push_back("layout.threads=3");
@@ -69,8 +71,9 @@ TEST(Run, EveryGrainCountAndPrecisionTrains) {
 
 TEST(Run, StagesChangeContextBatchAndWeights) {
   const fs::path toml = data_folder() / "stages.toml";
-  std::ofstream(toml) << "extends = 'tiny.toml'\n[[stage]]\nfrom_step = 3\ncontext = 16\nglobal_batch = 4\nweights = [0.5, 0.5]\n"
-                         "[[stage]]\nfrom_step = 5\ncontext = 32\nrope_theta = 50000.0\nglobal_batch = 16\n";
+  std::ofstream(toml)
+      << "extends = 'tiny.toml'\n[[stage]]\nfrom_step = 3\ncontext = 16\nglobal_batch = 4\nweights = [0.5, 0.5]\n"
+         "[[stage]]\nfrom_step = 5\ncontext = 32\nrope_theta = 50000.0\nglobal_batch = 16\n";
   experiment_file();
   const auto root = [&](const std::string& name, std::vector<std::string> overrides) {
     const fs::path run = fresh_folder(name);
@@ -148,7 +151,8 @@ TEST(Run, VoidStepsTouchNothingAndStopTheRun) {
 class Program : public testing::Test {
  protected:
   std::vector<std::string> command(const fs::path& run, const std::vector<std::string>& overrides = {}) {
-    std::vector<std::string> arguments{"train", experiment_file().string(), "--set", "run.output='" + run.string() + "'"};
+    std::vector<std::string> arguments{"train", experiment_file().string(), "--set",
+                                       "run.output='" + run.string() + "'"};
     for (const std::string& text : overrides) {
       arguments.push_back("--set");
       arguments.push_back(text);
@@ -180,7 +184,8 @@ TEST_F(Program, KillAtAnyMomentLosesNothing) {
 TEST_F(Program, SigtermSavesAndStopsCleanly) {
   const fs::path run = fresh_folder("terminated");
   const pid_t child = start_program(command(run, {"run.steps=100000", "run.checkpoint_every=0"}), log_);
-  for (int i = 0; i < 200 && read_text(run / "metrics.jsonl").size() < 400; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  for (int i = 0; i < 200 && read_text(run / "metrics.jsonl").size() < 400; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
   kill(child, SIGTERM);
   EXPECT_EQ(wait_for(child), 0) << read_text(log_);
   const CheckpointStore store(run / "checkpoints");
@@ -193,8 +198,9 @@ TEST_F(Program, AFullDiskKeepsTheLastGoodCheckpoint) {
   const fs::path run = fresh_folder("full");
   train(load(run, {"run.steps=2"}), {});
   // A limit on the size of a file stands for the full disk: the shard cannot be written whole.
-  const std::string shell = "ulimit -f 40; trap '' XFSZ; exec '" + std::string(BAEKJI_BINARY) + "' train '" + experiment_file().string() +
-                            "' --set \"run.output='" + run.string() + "'\" > '" + log_.string() + "' 2>&1";
+  const std::string shell = "ulimit -f 40; trap '' XFSZ; exec '" + std::string(BAEKJI_BINARY) + "' train '" +
+                            experiment_file().string() + "' --set \"run.output='" + run.string() + "'\" > '" +
+                            log_.string() + "' 2>&1";
   const pid_t child = fork();
   if (child == 0) {
     execl("/bin/bash", "bash", "-c", shell.c_str(), nullptr);
@@ -218,9 +224,13 @@ TEST_F(Program, GeneratesAndInspects) {
   EXPECT_EQ(info.at("state_root"), reference_root());
   EXPECT_EQ(info.at("contract").get<std::string>().size(), 64U);
   EXPECT_GT(info.at("parameters"), 10000);
-  EXPECT_EQ(nlohmann::json::parse(output({"inspect", "--json", (data_folder() / "a.h5").string()})).at("kind"), "token store");
-  EXPECT_EQ(nlohmann::json::parse(output({"inspect", "--json", (run / "checkpoints/step-00000006").string()})).at("state_root"), reference_root());
-  const std::vector<std::string> generate{"generate", run.string(), "--prompt", "the cat ", "--tokens", "20", "--seed", "3"};
+  EXPECT_EQ(nlohmann::json::parse(output({"inspect", "--json", (data_folder() / "a.h5").string()})).at("kind"),
+            "token store");
+  EXPECT_EQ(nlohmann::json::parse(output({"inspect", "--json", (run / "checkpoints/step-00000006").string()}))
+                .at("state_root"),
+            reference_root());
+  const std::vector<std::string> generate{"generate", run.string(), "--prompt", "the cat ",
+                                          "--tokens", "20",         "--seed",   "3"};
   const std::string text = output(generate);
   EXPECT_EQ(text.rfind("the cat ", 0), 0U) << text;
   EXPECT_EQ(output(generate), text) << "the same seed gives the same text";

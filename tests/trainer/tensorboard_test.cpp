@@ -30,11 +30,20 @@ class Fields {
     const std::uint64_t key = varint();
     field = key >> 3;
     switch (key & 7) {
-      case 0: number = varint(); break;
-      case 1: payload = take(8); break;
-      case 2: payload = take(varint()); break;
-      case 5: payload = take(4); break;
-      default: throw std::runtime_error("unknown wire type");
+      case 0:
+        number = varint();
+        break;
+      case 1:
+        payload = take(8);
+        break;
+      case 2:
+        payload = take(varint());
+        break;
+      case 5:
+        payload = take(4);
+        break;
+      default:
+        throw std::runtime_error("unknown wire type");
     }
     return true;
   }
@@ -102,7 +111,9 @@ std::uint32_t slow_crc(std::string_view bytes) {
   }
   return ~crc;
 }
-std::uint32_t mask(std::uint32_t crc) { return ((crc >> 15) | (crc << 17)) + 0xA282EAD8U; }
+std::uint32_t mask(std::uint32_t crc) {
+  return ((crc >> 15) | (crc << 17)) + 0xA282EAD8U;
+}
 
 std::vector<Event> decode_file(const std::string& bytes) {
   std::vector<Event> events;

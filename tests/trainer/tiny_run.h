@@ -26,14 +26,16 @@ namespace fs = std::filesystem;
 inline void write_corpus(const fs::path& path, std::uint64_t seed) {
   const char* const subjects[] = {"the cat", "a dog", "my friend", "the old man", "nobody", "every child"};
   const char* const verbs[] = {"sees", "likes", "finds", "draws", "forgets", "remembers"};
-  const char* const objects[] = {"the moon", "a blank page", "\xEB\xB0\xB1\xEC\xA7\x80", "seven stones", "the river", "an open door"};
+  const char* const objects[] = {"the moon",     "a blank page", "\xEB\xB0\xB1\xEC\xA7\x80",
+                                 "seven stones", "the river",    "an open door"};
   const RandomStream stream("tiny", seed, "corpus");
   std::uint64_t n = 0;
   std::ofstream file(path);
   for (int document = 0; document < 120; ++document) {
     std::string text;
     for (int sentence = 0; sentence < 12; ++sentence) {
-      text += std::string(subjects[stream.below(n, 6)]) + " " + verbs[stream.below(n + 1, 6)] + " " + objects[stream.below(n + 2, 6)] + ". ";
+      text += std::string(subjects[stream.below(n, 6)]) + " " + verbs[stream.below(n + 1, 6)] + " " +
+              objects[stream.below(n + 2, 6)] + ". ";
       n += 3;
     }
     file << nlohmann::json{{"text", text}}.dump() << "\n";
@@ -47,7 +49,8 @@ inline const fs::path& data_folder() {
     fs::create_directories(made);
     write_corpus(made / "a.jsonl", 1);
     write_corpus(made / "b.jsonl", 2);
-    train_tokenizer({.input = {.files = {made / "a.jsonl", made / "b.jsonl"}}, .output = made / "tok.model", .vocabulary = 331});
+    train_tokenizer(
+        {.input = {.files = {made / "a.jsonl", made / "b.jsonl"}}, .output = made / "tok.model", .vocabulary = 331});
     for (const char* name : {"a", "b"}) {
       build_token_store({.input = {.files = {made / (std::string(name) + ".jsonl")}},
                          .tokenizer = made / "tok.model",
@@ -62,17 +65,20 @@ inline const fs::path& data_folder() {
 /// The experiment file of the tests; every key can be overridden with "section.key=value".
 inline fs::path experiment_file() {
   const fs::path path = data_folder() / "tiny.toml";
-  std::ofstream(path) << "[experiment]\nname = 'tiny'\nseed = 5\n"
-                         "[model]\nlayers = 2\nhidden = 32\nheads = 4\nkv_heads = 4\nffn = 48\nvocab = 333\ncontext = 32\nqk_norm = true\ndocument_mask = true\n"
-                         "[data]\ntokenizer = '"
-                      << (data_folder() / "tok.model").string() << "'\n[[data.source]]\nname = 'a'\npath = '" << (data_folder() / "a.h5").string()
-                      << "'\nweight = 0.75\n[[data.source]]\nname = 'b'\npath = '" << (data_folder() / "b.h5").string()
-                      << "'\nweight = 0.25\n"
-                         "[optimizer]\nlr = 5e-3\nwarmup = 4\ndecay = 40\n"
-                         "[numerics]\nglobal_batch = 8\nmicro_batch = 2\nreplicas = 2\ntensor_grains = 2\nloss_chunk = 24\n"
-                         "[layout]\nthreads = 1\n"
-                         "[run]\nsteps = 6\ncheckpoint_every = 2\nkeep = 3\nevaluate_every = 0\nevaluate_sequences = 4\n"
-                         "[log]\ntensorboard = false\nmeasure_ceiling = false\n";
+  std::ofstream(path)
+      << "[experiment]\nname = 'tiny'\nseed = 5\n"
+         "[model]\nlayers = 2\nhidden = 32\nheads = 4\nkv_heads = 4\nffn = 48\nvocab = 333\ncontext = 32\nqk_norm = "
+         "true\ndocument_mask = true\n"
+         "[data]\ntokenizer = '"
+      << (data_folder() / "tok.model").string() << "'\n[[data.source]]\nname = 'a'\npath = '"
+      << (data_folder() / "a.h5").string() << "'\nweight = 0.75\n[[data.source]]\nname = 'b'\npath = '"
+      << (data_folder() / "b.h5").string()
+      << "'\nweight = 0.25\n"
+         "[optimizer]\nlr = 5e-3\nwarmup = 4\ndecay = 40\n"
+         "[numerics]\nglobal_batch = 8\nmicro_batch = 2\nreplicas = 2\ntensor_grains = 2\nloss_chunk = 24\n"
+         "[layout]\nthreads = 1\n"
+         "[run]\nsteps = 6\ncheckpoint_every = 2\nkeep = 3\nevaluate_every = 0\nevaluate_sequences = 4\n"
+         "[log]\ntensorboard = false\nmeasure_ceiling = false\n";
   return path;
 }
 
