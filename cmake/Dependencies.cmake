@@ -35,6 +35,10 @@ baekji_require(dnnl_FOUND "libdnnl-dev ocl-icd-opencl-dev opencl-headers" "oneDN
 pkg_check_modules(ZSTD QUIET IMPORTED_TARGET libzstd)
 baekji_require(ZSTD_FOUND libzstd-dev "zstd")
 pkg_check_modules(SENTENCEPIECE QUIET IMPORTED_TARGET sentencepiece)
+find_library(SENTENCEPIECE_TRAIN sentencepiece_train)  # its pkg-config file names the processor only
+if(NOT SENTENCEPIECE_TRAIN)
+  set(SENTENCEPIECE_FOUND FALSE)
+endif()
 baekji_require(SENTENCEPIECE_FOUND libsentencepiece-dev "SentencePiece")
 # The serial HDF5 is named outright: the MPI flavour may be installed beside it, and only one may be linked.
 pkg_check_modules(HDF5_SERIAL QUIET IMPORTED_TARGET hdf5-serial)

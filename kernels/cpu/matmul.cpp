@@ -25,8 +25,8 @@ constexpr std::int64_t kEnoughTasks = 32;
 constexpr std::int64_t kLeastWork = 1 << 18;
 
 constexpr std::int64_t kPartialBytes = 4*std::max(kStreamRows * kStreamColumns, kPackRows * kPackColumns) * 4;
-constexpr std::int64_t kRowPanelBytes = cpu::row_groups(kPackRows) * cpu::kStoredRows * kPackSteps * 4;
-constexpr std::int64_t kColumnPanelBytes = kPackColumns * kPackSteps * 4;
+constexpr std::int64_t kRowPanelBytes = 4*cpu::row_groups(kPackRows) * cpu::kStoredRows * kPackSteps * 4;
+constexpr std::int64_t kColumnPanelBytes = 4*kPackColumns * kPackSteps * 4;
 constexpr std::int64_t kTaskBytes = kPartialBytes + kRowPanelBytes + kColumnPanelBytes;
 
 std::string pair_of(const Tensor& a, const Tensor& b, const Tensor& c) {
@@ -38,15 +38,15 @@ std::string pair_of(const Tensor& a, const Tensor& b, const Tensor& c) {
 MatmulPlan plan_matmul(const MatmulProblem& p) {
   MatmulPlan plan;
   const bool packs = p.transposed_rows || p.packs_columns;
-  plan.block_steps = packs ? kPackSteps : envi("SS",kStreamSteps);
+  plan.block_steps = packs ? envi("PS",kPackSteps) : envi("SS",kStreamSteps);
   const std::int64_t panels = ceil_div(p.columns, kTileColumns);
   const std::int64_t work = p.rows * p.columns * std::max<std::int64_t>(p.steps, 1);
   const std::int64_t wanted = std::clamp<std::int64_t>(work / kLeastWork, 1, kEnoughTasks);
-  std::int64_t most_rows = envi("SR",kStreamRows);
+  std::int64_t most_rows = kStreamRows;
   std::int64_t most_columns = p.steps > kStreamSteps ? kStreamColumns : panels * kTileColumns;
   if (packs) {
-    most_rows = kPackRows;
-    most_columns = kPackColumns;
+    most_rows = envi("PR",kPackRows);
+    most_columns = envi("PC",kPackColumns);
     const auto tasks = [&] { return ceil_div(p.rows, most_rows) * ceil_div(p.columns, most_columns); };
     while (tasks() < std::min(wanted, kFewTasks) && most_columns > kTileColumns) {
       if (most_columns >= most_rows) most_columns /= 2;
@@ -115,7 +115,7 @@ struct CpuMatmul::Task {
     const std::int64_t inner = std::min(steps * kStep, run.inner - step * kStep);
     if (run.problem.packs_rows) pack_rows(step, inner);
     const std::byte* panel = column_panels;
-    std::int64_t panel_bytes = kPackSteps * kTileColumns * kStepBytes;
+    std::int64_t panel_bytes = (kPackSteps * kTileColumns * kStepBytes + 128);
     if (run.problem.packs_columns) {
       pack_columns(step, inner);
     } else {
@@ -167,7 +167,7 @@ struct CpuMatmul::Task {
 
   void set_rows(cpu::TileArgs& tile, std::int64_t step, std::int64_t group, std::int64_t first) const {
     if (run.problem.packs_rows) {
-      tile.a = row_panels + group * kPackSteps * cpu::kStoredRows * kStepBytes;
+      tile.a = row_panels + group * (kPackSteps * cpu::kStoredRows * kStepBytes + 64);
       tile.a_row = kStepBytes;
       tile.a_step = cpu::kStoredRows * kStepBytes;
       return;
@@ -196,6 +196,7 @@ struct CpuMatmul::Task {
   }
 
   void prefetch_share() {
+    if (envi("NOP",0)) return;
     const std::int64_t end = std::min(fetch_at + fetch_share, fetch_end);
     for (; fetch_at < end; ++fetch_at) {
       if (run.args.transpose_a) prefetch(run.args.a, fetch_at, row, rows);
@@ -210,6 +211,7 @@ struct CpuMatmul::Task {
   }
 
   void pack_rows(std::int64_t step, std::int64_t inner) {
+    if (envi("NOA",0)) return;
     const Tensor& a = run.args.a;
     cpu::pack_row_groups({.source = reinterpret_cast<const std::byte*>(a.as<Element>() + step * kStep * a.stride(0) + row),
                           .type = a.type(),
@@ -217,10 +219,11 @@ struct CpuMatmul::Task {
                           .inner = inner,
                           .columns = rows,
                           .panels = row_panels,
-                          .panel_bytes = kPackSteps * cpu::kStoredRows * kStepBytes});
+                          .panel_bytes = (kPackSteps * cpu::kStoredRows * kStepBytes + 64)});
   }
 
   void pack_columns(std::int64_t step, std::int64_t inner) {
+    if (envi("NOB",0)) return;
     const Tensor& b = run.args.b;
     const bool along = run.args.transpose_b;
     const std::int64_t offset = along ? column * b.stride(0) + step * kStep : step * kStep * b.stride(0) + column;
@@ -231,7 +234,7 @@ struct CpuMatmul::Task {
                        .inner = inner,
                        .columns = columns,
                        .panels = column_panels,
-                       .panel_bytes = kPackSteps * kTileColumns * kStepBytes});
+                       .panel_bytes = (kPackSteps * kTileColumns * kStepBytes + 128)});
   }
 };
 
@@ -255,7 +258,7 @@ void CpuMatmul::run(const MatmulArgs& args) {
                  .columns = args.c.dim(1),
                  .steps = ceil_div(run.inner, cpu::step_elements(type)),
                  // A transposed fp32 operand is broadcast from where it lies; bf16 must be paired along the inner dim.
-                 .packs_rows = args.transpose_a && type == DType::kBfloat16,
+                 .packs_rows = args.transpose_a && (type == DType::kBfloat16 || envi("PA",0)),
                  .transposed_rows = args.transpose_a,
                  .packs_columns = !args.b_is_weight};
   run.plan = plan_matmul(run.problem);

@@ -63,6 +63,9 @@ struct TileStep<Bfloat16> {
   [[gnu::always_inline]] static F32 fold(U32 a, U32 b, F32 c) { return dot_pairs(a, b, c); }
 };
 
+/// Hides from the compiler how a pointer came about, so that it stays a register of its own.
+[[gnu::always_inline]] inline void keep_apart(const std::byte*& pointer) { asm("" : "+r"(pointer)); }
+
 /// The folds of Rows x (Vectors * kLanes) elements.
 template <class Element, int Rows, int Vectors>
 [[gnu::always_inline]] inline void fold_tile(const TileArgs& t, F32 (&sum)[Rows][Vectors]) {
@@ -75,27 +78,35 @@ template <class Element, int Rows, int Vectors>
       sum[r][v] = t.resume ? load_vector<F32>(t.partial + r * t.partial_row + v * kLanes) : F32{};
     }
   }
-  const std::byte* a = t.a;
+  // Three rows share a pointer: [p], [p + a_row] and [p + 2 a_row] are addresses that x86 has. Left alone, gcc keeps an
+  // offset per row, and spills half of them into the loop (10% slower).
+  constexpr int kPointers = (Rows + 2) / 3;
+  const std::byte* a[kPointers];
+  for (int i = 0; i < kPointers; ++i) a[i] = t.a + 3 * i * t.a_row;
   const std::byte* b = t.b;
   const std::int64_t a_row = t.a_row;
-  for (std::int64_t s = 0; s < t.steps; ++s) {
+  for (std::int64_t s = t.steps; s > 0; --s) {
     Vector column[Vectors];
 #pragma GCC unroll 4
     for (int v = 0; v < Vectors; ++v) column[v] = load_vector<Vector>(b + v * kLanes * 4);
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) {
-      const Vector row = Step::spread(a + r * a_row);
+      const Vector row = Step::spread(a[r / 3] + r % 3 * a_row);
 #pragma GCC unroll 4
       for (int v = 0; v < Vectors; ++v) sum[r][v] = Step::fold(row, column[v], sum[r][v]);
     }
-    a += t.a_step;
+#pragma GCC unroll 8
+    for (int i = 0; i < kPointers; ++i) {
+      a[i] += t.a_step;
+      keep_apart(a[i]);
+    }
     b += t.b_step;
   }
   if constexpr (std::is_same_v<Element, Bfloat16>) {
     if (!t.half_step) return;
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) {
-      const Vector row = Step::spread_half(a + r * a_row);
+      const Vector row = Step::spread_half(a[r / 3] + r % 3 * a_row);
 #pragma GCC unroll 4
       for (int v = 0; v < Vectors; ++v) sum[r][v] = Step::fold(row, load_vector<Vector>(b + v * kLanes * 4), sum[r][v]);
     }

@@ -1,6 +1,6 @@
 #pragma once
-// What the house rules need to know of a source file: its code without comments and literals, its includes, and where each
-// function begins and ends. A scanner, not a parser: the rules it follows are written beside each step.
+// What the house rules need to know of a source file: its code without comments and literals, its includes, and where
+// each function begins and ends. A scanner, not a parser: the rules it follows are written beside each step.
 
 #include <cctype>
 #include <cstdint>
@@ -10,7 +10,9 @@
 
 namespace baekji::house {
 
-inline bool is_word(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; }
+inline bool is_word(char c) {
+  return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_';
+}
 
 /// The text with comments and the contents of literals replaced by blanks; every line keeps its place and length.
 inline std::string blank_literals(const std::string& text) {
@@ -84,7 +86,8 @@ inline std::int64_t count_word(const std::string& code, std::string_view word) {
     const bool begins = at == 0 || !is_word(word.front()) || !is_word(code[at - 1]);
     const std::size_t end = at + word.size();
     const bool ends = end >= code.size() || !is_word(word.back()) || !is_word(code[end]);
-    // "std::exp" must not be found in "boost::std::exp", nor "exp(" in "std::exp(" twice: a name is taken with its scope.
+    // "std::exp" must not be found in "boost::std::exp", nor "exp(" in "std::exp(" twice: a name is taken with its
+    // scope.
     const bool scoped = at >= 2 && code[at - 1] == ':' && code[at - 2] == ':';
     const bool member = at >= 1 && (code[at - 1] == '.' || (at >= 2 && code[at - 1] == '>' && code[at - 2] == '-'));
     if (begins && ends && !scoped && !member) count += 1;
@@ -112,9 +115,12 @@ class FunctionFinder {
       const char c = code_[at_];
       if (c == '\n') line_ += 1;
       const bool ends_head = c == '}' || c == ';' || (c == ':' && access_label());
-      if (c == '{') open();
-      else if (ends_head) head_.clear();
-      else add(c);
+      if (c == '{')
+        open();
+      else if (ends_head)
+        head_.clear();
+      else
+        add(c);
     }
     return std::move(functions_);
   }
@@ -167,8 +173,8 @@ class FunctionFinder {
     if (starts("namespace") || starts("inline namespace") || starts("extern")) return head_.clear();
     if (starts("class") || starts("struct") || starts("union") || starts("typedef struct")) return head_.clear();
     const std::int64_t first = head_line_;
-    const bool initialiser = head.empty() || head.back() == '=' || starts("enum") || head.find('(') == std::string::npos ||
-                             in_member_initialisers(head);
+    const bool initialiser = head.empty() || head.back() == '=' || starts("enum") ||
+                             head.find('(') == std::string::npos || in_member_initialisers(head);
     skip_block();
     if (initialiser) {
       head_ += '}';  // the head goes on behind it

@@ -16,7 +16,8 @@ TEST(SourceScanTest, BlanksCommentsAndLiteralsOnly) {
 }
 
 TEST(SourceScanTest, CountsWholeWordsWithTheirScope) {
-  const std::string code = "new int; renew(); news; std::exp(x); my::exp(y); exp(z); p->printf(1); printf (2); snprintf(3)";
+  const std::string code =
+      "new int; renew(); news; std::exp(x); my::exp(y); exp(z); p->printf(1); printf (2); snprintf(3)";
   EXPECT_EQ(count_word(code, "new"), 1);
   EXPECT_EQ(count_word(code, "std::exp"), 1);
   EXPECT_EQ(count_word(code, "exp("), 1);
@@ -69,7 +70,8 @@ static int free_function(
 }
 
 TEST(SourceScanTest, FindsPythonFunctions) {
-  const std::vector<Function> all = python_functions("def f(a,\n      b\n):\n  x\n\n  y\n\nz\nclass C:\n  def g(self):\n    return 1\n");
+  const std::vector<Function> all =
+      python_functions("def f(a,\n      b\n):\n  x\n\n  y\n\nz\nclass C:\n  def g(self):\n    return 1\n");
   ASSERT_EQ(all.size(), 2U);
   EXPECT_EQ(all[0].lines, 6);
   EXPECT_EQ(all[1].first_line, 10);

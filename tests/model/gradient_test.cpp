@@ -6,7 +6,7 @@
 #include <cmath>
 #include <cstdio>
 
-#include "oracle_model.h"
+#include "tests/model/oracle_model.h"
 
 namespace baekji::oracle {
 namespace {

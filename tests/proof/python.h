@@ -7,6 +7,7 @@
 #include <string>
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 namespace baekji {
 
@@ -21,7 +22,7 @@ struct PythonResult {
 
 /// `script` is relative to the source directory; `input` becomes its standard input.
 inline PythonResult run_python(const std::string& script, const std::string& arguments, const std::string& input = "") {
-  const std::string file = testing::TempDir() + "baekji_python_input.json";
+  const std::string file = testing::TempDir() + "baekji_python_" + std::to_string(getpid()) + ".json";
   std::ofstream(file) << input;
   const std::string command = "python3 " BAEKJI_SOURCE_DIR "/" + script + " " + arguments + " < " + file + " 2>&1";
   PythonResult result;

@@ -7,7 +7,7 @@
 #include <cstdio>
 
 #include "core/config.h"
-#include "tiny_run.h"
+#include "tests/trainer/tiny_run.h"
 
 namespace baekji::tiny {
 namespace {

@@ -8,7 +8,7 @@
 
 #include "checkpoint/checkpoint_store.h"
 #include "proof/ledger.h"
-#include "tiny_run.h"
+#include "tests/trainer/tiny_run.h"
 
 namespace baekji::tiny {
 namespace {
