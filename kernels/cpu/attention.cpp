@@ -1,8 +1,8 @@
 #include "kernels/cpu/attention.h"
 
+#include "kernels/check.h"
 #include "kernels/cpu/attention_blocks.h"
 #include "kernels/cpu/attention_tasks.h"
-#include "kernels/check.h"
 
 namespace baekji {
 namespace cpu {
@@ -31,8 +31,8 @@ void check_visibility(const AttentionShape& shape, std::int64_t sequences) {
 
 namespace {
 
-// Where one (sequence, key head) is not enough to keep the threads busy, its query blocks are shared out too; each share
-// packs the keys again.
+// Where one (sequence, key head) is not enough to keep the threads busy, its query blocks are shared out too; each
+// share packs the keys again.
 constexpr std::int64_t kEnoughTasks = 32;
 
 cpu::AttentionShape shape_of(const Tensor& q_BTHD, const Tensor& k_BTKD, const Tensor& first_BT) {
@@ -90,8 +90,10 @@ void CpuAttention::forward(const AttentionForwardArgs& args) {
   require_types({&args.q_BTHD, &args.k_BTKD, &args.v_BTKD, &args.y_BTHD}, args.lse_BHT, "attention_forward");
   if (args.q_BTHD.size() == 0) return;
   cpu::check_visibility(shape_of(args.q_BTHD, args.k_BTKD, args.first_BT), args.q_BTHD.dim(0));
-  if (args.q_BTHD.type() == DType::kBfloat16) run_forward<Bfloat16>(pool_, scratch_, args);
-  else run_forward<float>(pool_, scratch_, args);
+  if (args.q_BTHD.type() == DType::kBfloat16)
+    run_forward<Bfloat16>(pool_, scratch_, args);
+  else
+    run_forward<float>(pool_, scratch_, args);
 }
 
 void CpuAttention::backward(const AttentionBackwardArgs& args) {
@@ -101,8 +103,10 @@ void CpuAttention::backward(const AttentionBackwardArgs& args) {
                 args.lse_BHT, "attention_backward");
   if (args.q_BTHD.size() == 0) return;
   cpu::check_visibility(shape_of(args.q_BTHD, args.k_BTKD, args.first_BT), args.q_BTHD.dim(0));
-  if (args.q_BTHD.type() == DType::kBfloat16) run_backward<Bfloat16>(pool_, scratch_, args);
-  else run_backward<float>(pool_, scratch_, args);
+  if (args.q_BTHD.type() == DType::kBfloat16)
+    run_backward<Bfloat16>(pool_, scratch_, args);
+  else
+    run_backward<float>(pool_, scratch_, args);
 }
 
 std::int64_t CpuAttention::scratch_bytes_of(std::int64_t keys, std::int64_t head_dim, int threads) {

@@ -55,7 +55,8 @@ namespace {
 
 // Rounds `rows` working rows into the rows of a head.
 template <class Element>
-void store_rows(const float* from, std::int64_t padded, std::int64_t rows, std::int64_t head_dim, Element* to, std::int64_t to_row) {
+void store_rows(const float* from, std::int64_t padded, std::int64_t rows, std::int64_t head_dim, Element* to,
+                std::int64_t to_row) {
   for (std::int64_t r = 0; r < rows; ++r) {
     for (std::int64_t d = 0; d < head_dim; d += kLanes) {
       store_lanes(to + r * to_row + d, load_lanes(from + r * padded + d), std::min<std::int64_t>(kLanes, head_dim - d));

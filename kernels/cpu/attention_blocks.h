@@ -81,16 +81,16 @@ struct HeadRows {
 /// `a` with strides (group_bytes = 0) or from packed row groups.
 struct BlockProduct {
   const std::byte* a = nullptr;
-  std::int64_t a_row = 0;   ///< bytes
-  std::int64_t a_step = 0;  ///< bytes
-  std::int64_t a_group = 0; ///< bytes between packed row groups; 0: not packed
+  std::int64_t a_row = 0;    ///< bytes
+  std::int64_t a_step = 0;   ///< bytes
+  std::int64_t a_group = 0;  ///< bytes between packed row groups; 0: not packed
   const std::byte* panels = nullptr;
   std::int64_t panel_bytes = 0;
   std::int64_t steps = 0;
   float* out = nullptr;
   std::int64_t out_row = 0;  ///< floats
   std::int64_t rows = 0;
-  bool resume = false;       ///< out goes on folding instead of starting from +0
+  bool resume = false;  ///< out goes on folding instead of starting from +0
 };
 
 /// Row group `group` of a product, columns [begin, end) of the packed operand; begin is a multiple of kTileColumns.

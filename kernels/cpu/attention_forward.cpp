@@ -9,8 +9,10 @@ AttentionForwardTask<Element>::Memory::Memory(ScratchCursor& cursor, const Atten
   v_panels = cursor.take<std::byte>(packed_head_bytes<Element>(shape.head_dim, shape.keys));
   q_rows = cursor.take<Element>(kQueries * shape.padded_dim());
   scores = cursor.take<float>(kQueries * kKeys);
-  if constexpr (std::is_same_v<Element, float>) weights = scores;
-  else weights = cursor.take<Element>(kQueries * kKeys);
+  if constexpr (std::is_same_v<Element, float>)
+    weights = scores;
+  else
+    weights = cursor.take<Element>(kQueries * kKeys);
   y_rows = cursor.take<float>(kQueries * shape.padded_dim());
   largest = cursor.take<float>(kQueries);
   sum = cursor.take<float>(kQueries);

@@ -60,14 +60,14 @@ class AttentionBackwardTask {
 
   struct Memory {
     Memory(ScratchCursor& cursor, const AttentionShape& shape);
-    std::byte* k_columns;   ///< columns are keys
-    std::byte* v_columns;   ///< columns are keys
-    std::byte* k_inner;     ///< inner is keys
-    float* dk_rows;         ///< [keys, padded_dim]
+    std::byte* k_columns;  ///< columns are keys
+    std::byte* v_columns;  ///< columns are keys
+    std::byte* k_inner;    ///< inner is keys
+    float* dk_rows;        ///< [keys, padded_dim]
     float* dv_rows;
-    Element* q_rows;        ///< [kQueries, padded_dim]
+    Element* q_rows;  ///< [kQueries, padded_dim]
     Element* dy_rows;
-    std::byte* q_inner;     ///< inner is queries
+    std::byte* q_inner;  ///< inner is queries
     std::byte* dy_inner;
     float* scores;          ///< [kQueries, kKeys]
     float* dweights;        ///< [kQueries, kKeys]: dy v^T
@@ -106,7 +106,8 @@ inline QueryBlock::Keys visible_columns(QueryBlock::Keys visible, std::int64_t k
 }
 
 /// `x` where lanes (keys key + c ...) lie in [first, end), `otherwise` elsewhere.
-[[gnu::always_inline]] inline F32 where_visible(F32 x, F32 otherwise, std::int64_t key, std::int64_t first, std::int64_t end) {
+[[gnu::always_inline]] inline F32 where_visible(F32 x, F32 otherwise, std::int64_t key, std::int64_t first,
+                                                std::int64_t end) {
   I32 lane;
   for (int i = 0; i < kLanes; ++i) lane[i] = i;
   lane += static_cast<std::int32_t>(key);

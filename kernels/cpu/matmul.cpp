@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cstdlib>
-static int envi(const char*n,int d){const char*v=getenv(n);return v?atoi(v):d;}
+static int envi(const char* n, int d) {
+  const char* v = getenv(n);
+  return v ? atoi(v) : d;
+}
 
 #include "kernels/check.h"
 
@@ -24,9 +27,9 @@ constexpr std::int64_t kPackSteps = 256;
 constexpr std::int64_t kEnoughTasks = 32;
 constexpr std::int64_t kLeastWork = 1 << 18;
 
-constexpr std::int64_t kPartialBytes = 4*std::max(kStreamRows * kStreamColumns, kPackRows * kPackColumns) * 4;
-constexpr std::int64_t kRowPanelBytes = 4*cpu::row_groups(kPackRows) * cpu::kStoredRows * kPackSteps * 4;
-constexpr std::int64_t kColumnPanelBytes = 4*kPackColumns * kPackSteps * 4;
+constexpr std::int64_t kPartialBytes = 4 * std::max(kStreamRows * kStreamColumns, kPackRows* kPackColumns) * 4;
+constexpr std::int64_t kRowPanelBytes = 4 * cpu::row_groups(kPackRows) * cpu::kStoredRows * kPackSteps * 4;
+constexpr std::int64_t kColumnPanelBytes = 4 * kPackColumns * kPackSteps * 4;
 constexpr std::int64_t kTaskBytes = kPartialBytes + kRowPanelBytes + kColumnPanelBytes;
 
 std::string pair_of(const Tensor& a, const Tensor& b, const Tensor& c) {
@@ -38,19 +41,21 @@ std::string pair_of(const Tensor& a, const Tensor& b, const Tensor& c) {
 MatmulPlan plan_matmul(const MatmulProblem& p) {
   MatmulPlan plan;
   const bool packs = p.transposed_rows || p.packs_columns;
-  plan.block_steps = packs ? envi("PS",kPackSteps) : envi("SS",kStreamSteps);
+  plan.block_steps = packs ? envi("PS", kPackSteps) : envi("SS", kStreamSteps);
   const std::int64_t panels = ceil_div(p.columns, kTileColumns);
   const std::int64_t work = p.rows * p.columns * std::max<std::int64_t>(p.steps, 1);
   const std::int64_t wanted = std::clamp<std::int64_t>(work / kLeastWork, 1, kEnoughTasks);
   std::int64_t most_rows = kStreamRows;
   std::int64_t most_columns = p.steps > kStreamSteps ? kStreamColumns : panels * kTileColumns;
   if (packs) {
-    most_rows = envi("PR",kPackRows);
-    most_columns = envi("PC",kPackColumns);
+    most_rows = envi("PR", kPackRows);
+    most_columns = envi("PC", kPackColumns);
     const auto tasks = [&] { return ceil_div(p.rows, most_rows) * ceil_div(p.columns, most_columns); };
     while (tasks() < std::min(wanted, kFewTasks) && most_columns > kTileColumns) {
-      if (most_columns >= most_rows) most_columns /= 2;
-      else most_rows /= 2;
+      if (most_columns >= most_rows)
+        most_columns /= 2;
+      else
+        most_rows /= 2;
     }
   }
   plan.row_tasks = ceil_div(p.rows, most_rows);
@@ -141,7 +146,7 @@ struct CpuMatmul::Task {
     const Tensor& out = run.args.c;
     const std::int64_t width = std::min(kTileColumns, columns - c);
     const std::int64_t vectors = ceil_div(width, cpu::kLanes);
-    const cpu::TileOutput output = !last                    ? cpu::TileOutput::kPartial
+    const cpu::TileOutput output = !last                 ? cpu::TileOutput::kPartial
                                    : run.args.accumulate ? cpu::TileOutput::kAccumulate
                                                          : cpu::TileOutput::kOverwrite;
     float* const partial_column = tile.partial;
@@ -150,8 +155,9 @@ struct CpuMatmul::Task {
       set_rows(tile, step, g, group.begin);
       prefetch_share();
       tile.partial = partial_column + group.begin * tile.partial_row;
-      const cpu::TileTarget<Output> target{
-          .c = out.as<Output>() + (row + group.begin) * out.stride(0) + column + c, .c_row = out.stride(0), .columns = width};
+      const cpu::TileTarget<Output> target{.c = out.as<Output>() + (row + group.begin) * out.stride(0) + column + c,
+                                           .c_row = out.stride(0),
+                                           .columns = width};
       if (last) prefetch_output(target, group.count);
       cpu::tile_function<Element, Output>(group.count, vectors)(tile, output, target);
     }
@@ -161,7 +167,8 @@ struct CpuMatmul::Task {
   static void prefetch_output(const cpu::TileTarget<Output>& target, std::int64_t count) {
     constexpr std::int64_t kLine = 64 / static_cast<std::int64_t>(sizeof(Output));
     for (std::int64_t r = 0; r < count; ++r) {
-      for (std::int64_t j = 0; j < target.columns; j += kLine) __builtin_prefetch(target.c + r * target.c_row + j, 1, 3);
+      for (std::int64_t j = 0; j < target.columns; j += kLine)
+        __builtin_prefetch(target.c + r * target.c_row + j, 1, 3);
     }
   }
 
@@ -196,7 +203,7 @@ struct CpuMatmul::Task {
   }
 
   void prefetch_share() {
-    if (envi("NOP",0)) return;
+    if (envi("NOP", 0)) return;
     const std::int64_t end = std::min(fetch_at + fetch_share, fetch_end);
     for (; fetch_at < end; ++fetch_at) {
       if (run.args.transpose_a) prefetch(run.args.a, fetch_at, row, rows);
@@ -211,19 +218,20 @@ struct CpuMatmul::Task {
   }
 
   void pack_rows(std::int64_t step, std::int64_t inner) {
-    if (envi("NOA",0)) return;
+    if (envi("NOA", 0)) return;
     const Tensor& a = run.args.a;
-    cpu::pack_row_groups({.source = reinterpret_cast<const std::byte*>(a.as<Element>() + step * kStep * a.stride(0) + row),
-                          .type = a.type(),
-                          .row_elements = a.stride(0),
-                          .inner = inner,
-                          .columns = rows,
-                          .panels = row_panels,
-                          .panel_bytes = (kPackSteps * cpu::kStoredRows * kStepBytes + 64)});
+    cpu::pack_row_groups(
+        {.source = reinterpret_cast<const std::byte*>(a.as<Element>() + step * kStep * a.stride(0) + row),
+         .type = a.type(),
+         .row_elements = a.stride(0),
+         .inner = inner,
+         .columns = rows,
+         .panels = row_panels,
+         .panel_bytes = (kPackSteps * cpu::kStoredRows * kStepBytes + 64)});
   }
 
   void pack_columns(std::int64_t step, std::int64_t inner) {
-    if (envi("NOB",0)) return;
+    if (envi("NOB", 0)) return;
     const Tensor& b = run.args.b;
     const bool along = run.args.transpose_b;
     const std::int64_t offset = along ? column * b.stride(0) + step * kStep : step * kStep * b.stride(0) + column;
@@ -238,13 +246,16 @@ struct CpuMatmul::Task {
   }
 };
 
-CpuMatmul::CpuMatmul(ThreadPool& pool) : pool_(pool), scratch_(pool.threads()) { scratch_.reserve(kTaskBytes); }
+CpuMatmul::CpuMatmul(ThreadPool& pool) : pool_(pool), scratch_(pool.threads()) {
+  scratch_.reserve(kTaskBytes);
+}
 
 void CpuMatmul::run(const MatmulArgs& args) {
   check_arguments(args);
   const DType type = args.a.type();
   const bool inputs = type == args.b.type() && (type == DType::kFloat32 || type == DType::kBfloat16);
-  const bool output = args.c.type() == DType::kFloat32 || (args.c.type() == DType::kBfloat16 && type == DType::kBfloat16 && !args.accumulate);
+  const bool output = args.c.type() == DType::kFloat32 ||
+                      (args.c.type() == DType::kBfloat16 && type == DType::kBfloat16 && !args.accumulate);
   if (!inputs || !output) {
     throw Error("no CPU matmul for these element types")
         .values("fp32 x fp32 -> fp32, bf16 x bf16 -> bf16 or fp32; accumulation into fp32 only",
@@ -258,14 +269,17 @@ void CpuMatmul::run(const MatmulArgs& args) {
                  .columns = args.c.dim(1),
                  .steps = ceil_div(run.inner, cpu::step_elements(type)),
                  // A transposed fp32 operand is broadcast from where it lies; bf16 must be paired along the inner dim.
-                 .packs_rows = args.transpose_a && (type == DType::kBfloat16 || envi("PA",0)),
+                 .packs_rows = args.transpose_a && (type == DType::kBfloat16 || envi("PA", 0)),
                  .transposed_rows = args.transpose_a,
                  .packs_columns = !args.b_is_weight};
   run.plan = plan_matmul(run.problem);
   if (args.b_is_weight) run.weight = packed_weight(run);
-  if (type == DType::kFloat32) dispatch<float, float>(run);
-  else if (args.c.type() == DType::kFloat32) dispatch<Bfloat16, float>(run);
-  else dispatch<Bfloat16, Bfloat16>(run);
+  if (type == DType::kFloat32)
+    dispatch<float, float>(run);
+  else if (args.c.type() == DType::kFloat32)
+    dispatch<Bfloat16, float>(run);
+  else
+    dispatch<Bfloat16, Bfloat16>(run);
 }
 
 template <class Element, class Output>

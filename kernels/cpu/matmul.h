@@ -14,8 +14,8 @@ namespace baekji {
 
 /// How one matmul is cut into tasks. A function of the problem alone; it decides speed only, never bits.
 struct MatmulPlan {
-  std::int64_t rows = 0;         ///< of c in a task
-  std::int64_t columns = 0;      ///< of c in a task, a multiple of the tile's
+  std::int64_t rows = 0;     ///< of c in a task
+  std::int64_t columns = 0;  ///< of c in a task, a multiple of the tile's
   std::int64_t row_tasks = 0;
   std::int64_t column_tasks = 0;
   std::int64_t block_steps = 0;  ///< of the inner dim between two visits of a partial tile
@@ -24,7 +24,7 @@ struct MatmulPlan {
 struct MatmulProblem {
   std::int64_t rows = 0;
   std::int64_t columns = 0;
-  std::int64_t steps = 0;   ///< of the inner dim: 1 fp32 or 2 bf16 elements each
+  std::int64_t steps = 0;        ///< of the inner dim: 1 fp32 or 2 bf16 elements each
   bool packs_rows = false;       ///< tasks pack their part of a
   bool transposed_rows = false;  ///< a is transposed
   bool packs_columns = false;    ///< b has no packed copy, so that tasks pack it
@@ -35,9 +35,10 @@ MatmulPlan plan_matmul(const MatmulProblem& problem);
 /// Matmuls over a thread pool. a and b are both fp32 (c fp32) or both bf16 (c bf16 or fp32); accumulation needs an fp32
 /// c. Rows may be strided, the last dim is dense.
 ///
-/// Every element of c is the left fold, from +0, of fused multiply-adds over the inner index in ascending order; bf16 is
-/// taken in pairs, the odd index of a pair first, subnormals as zero (the VDPBF16PS instruction). Then one addition when
-/// accumulating, and one rounding into c. So the bits depend on no tiling, no thread count and no other row or column.
+/// Every element of c is the left fold, from +0, of fused multiply-adds over the inner index in ascending order; bf16
+/// is taken in pairs, the odd index of a pair first, subnormals as zero (the VDPBF16PS instruction). Then one addition
+/// when accumulating, and one rounding into c. So the bits depend on no tiling, no thread count and no other row or
+/// column.
 ///
 /// Not thread-safe: one caller at a time. Weights (b_is_weight) keep a packed copy for each (address, shape, stride,
 /// transpose, type), made on first use and made again, in place, on the first use after weights_changed(). The memory

@@ -2,50 +2,72 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <span>
 
 namespace baekji::cpu {
 namespace {
 
-// `count` words of one step from a source that runs [inner, columns].
-[[gnu::always_inline]] inline U32 step_words(const float* row, const float* /*next*/, std::int64_t count) {
-  return bits_of<U32>(count >= kLanes ? load_vector<F32>(row) : load_first(row, count));
+// Up to kLanes columns of `inner` source rows, from [inner, columns] to one vector per step, `to_step` bytes apart.
+struct StripArgs {
+  std::int64_t row_elements = 0;
+  std::int64_t inner = 0;
+  std::int64_t count = 0;  ///< columns, at least 1
+  std::byte* to = nullptr;
+  std::int64_t to_step = 0;
+};
+
+template <bool kWhole>
+void pack_strip(const float* from, StripArgs args) {
+  for (std::int64_t i = 0; i < args.inner; ++i, from += args.row_elements, args.to += args.to_step) {
+    store_vector(args.to, kWhole ? load_vector<F32>(from) : load_first(from, args.count));
+  }
 }
-[[gnu::always_inline]] inline U32 step_words(const Bfloat16* row, const Bfloat16* next, std::int64_t count) {
-  const U16 low = count >= kLanes ? load_vector<U16>(row) : load_first(row, count);
-  U16 high{};
-  if (next != nullptr) high = count >= kLanes ? load_vector<U16>(next) : load_first(next, count);
-  return __builtin_convertvector(low, U32) | (__builtin_convertvector(high, U32) << 16);
+
+template <bool kWhole>
+void pack_strip(const Bfloat16* from, StripArgs args) {
+  const auto load = [&](const Bfloat16* row) { return kWhole ? load_vector<U16>(row) : load_first(row, args.count); };
+  for (std::int64_t i = 0; i + 1 < args.inner; i += 2, from += 2 * args.row_elements, args.to += args.to_step) {
+    store_vector(args.to, pair_up(load(from), load(from + args.row_elements)));
+  }
+  if (args.inner % 2 != 0) store_vector(args.to, pair_up(load(from), U16{}));
+}
+
+template <class Element>
+void prefetch_rows(const Element* from, const StripArgs& args) {
+  constexpr std::int64_t kLine = 64 / static_cast<std::int64_t>(sizeof(Element));
+  for (std::int64_t i = 0; i < args.inner; ++i, from += args.row_elements) {
+    for (std::int64_t c = 0; c < args.count; c += kLine) __builtin_prefetch(from + c, 0, 3);
+  }
 }
 
 // Panels of a source that runs [inner, columns], some steps at a time: few enough that the source rows, each on a page
 // of its own, stay in the first-level caches while all panels take their part; enough that panels are written in runs.
 template <class Element>
 void pack_across(const PackArgs& args, std::span<const RowGroup> panels, std::byte* to) {
-  constexpr std::int64_t kStep = step_elements(dtype_of<Element>());
-  constexpr std::int64_t kRun = 16 * kStep;
+  constexpr std::int64_t kSteps = 8;
+  constexpr std::int64_t kRun = kSteps * step_elements(dtype_of<Element>());
   const Element* source = reinterpret_cast<const Element*>(args.source);
   for (std::int64_t run = 0; run < args.inner; run += kRun) {
-    const std::int64_t end = std::min(run + kRun, args.inner);
-    std::byte* panel_out = to + run / kStep * args.stored_width * 4;
-    if (getenv("PF1") && *getenv("PF1") == '1') {
-      const auto* from = reinterpret_cast<const std::byte*>(source + panels.front().begin);
-      const std::int64_t width = (panels.back().begin + panels.back().count - panels.front().begin) * static_cast<std::int64_t>(sizeof(Element));
-      for (std::int64_t i = end; i < std::min(end + kRun, args.inner); ++i)
-        for (std::int64_t at = 0; at < width; at += 64) __builtin_prefetch(from + i * args.row_elements * static_cast<std::int64_t>(sizeof(Element)) + at, 0, 3);
-    }
+    StripArgs strip{
+        .row_elements = args.row_elements, .inner = std::min(kRun, args.inner - run), .to_step = args.stored_width * 4};
+    std::byte* panel_out = to + run / kRun * kSteps * strip.to_step;
+    prefetch_rows(source + (run + kRun) * args.row_elements + panels.front().begin,
+                  {.row_elements = args.row_elements,
+                   .inner = std::min(kRun, args.inner - run - kRun),
+                   .count = panels.back().begin + panels.back().count - panels.front().begin});
     for (const RowGroup& panel : panels) {
-      std::byte* out = panel_out;
-      if (getenv("PF2") && *getenv("PF2") == '1') for (std::int64_t i = 0; i < 16 * args.stored_width * 4; i += 64) __builtin_prefetch(out + args.panel_bytes + i, 1, 3);
-      for (std::int64_t i = run; i < end; i += kStep) {
-        const Element* row = source + i * args.row_elements + panel.begin;
-        const Element* next = kStep == 2 && i + 1 < args.inner ? row + args.row_elements : nullptr;
-        for (std::int64_t c = 0; c < args.stored_width; c += kLanes) {
-          const std::int64_t left = panel.count - c;
-          store_vector(out + c * 4, left > 0 ? step_words(row + c, next == nullptr ? nullptr : next + c, left) : U32{});
+      const Element* from = source + run * args.row_elements + panel.begin;
+      for (std::int64_t c = 0; c < args.stored_width; c += kLanes) {
+        strip.count = panel.count - c;
+        strip.to = panel_out + c * 4;
+        if (strip.count >= kLanes) {
+          pack_strip<true>(from + c, strip);
+        } else if (strip.count > 0) {
+          pack_strip<false>(from + c, strip);
+        } else {
+          const std::int64_t steps = ceil_div(strip.inner, step_elements(dtype_of<Element>()));
+          for (std::int64_t s = 0; s < steps; ++s) store_vector(strip.to + s * strip.to_step, F32{});
         }
-        out += args.stored_width * 4;
       }
       panel_out += args.panel_bytes;
     }

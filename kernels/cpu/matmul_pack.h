@@ -8,8 +8,8 @@
 namespace baekji::cpu {
 
 /// Panels of `width` columns; within a panel one row of `stored_width` words for each step (4 bytes: one fp32 value, or
-/// a pair of bf16 values that are neighbours along the inner dim). What lies beyond the source's columns or inner extent
-/// is zero.
+/// a pair of bf16 values that are neighbours along the inner dim). What lies beyond the source's columns or inner
+/// extent is zero.
 struct PackArgs {
   const std::byte* source = nullptr;  ///< the first element of the range to pack
   DType type = DType::kFloat32;       ///< fp32 or bf16
@@ -18,12 +18,14 @@ struct PackArgs {
   std::int64_t inner = 0;
   std::int64_t columns = 0;
   std::byte* panels = nullptr;
-  std::int64_t panel_bytes = 0;       ///< from one panel to the next
+  std::int64_t panel_bytes = 0;              ///< from one panel to the next
   std::int64_t stored_width = kTileColumns;  ///< a multiple of kLanes
 };
 
 /// Elements of the inner dim in one step.
-constexpr std::int64_t step_elements(DType type) { return type == DType::kBfloat16 ? 2 : 1; }
+constexpr std::int64_t step_elements(DType type) {
+  return type == DType::kBfloat16 ? 2 : 1;
+}
 
 /// Panels of kTileColumns columns, as the b operand of a tile.
 void pack_columns(const PackArgs& args);
@@ -39,7 +41,9 @@ struct RowGroup {
   std::int64_t begin = 0;
   std::int64_t count = 0;
 };
-constexpr std::int64_t row_groups(std::int64_t rows) { return (rows + kTileRows - 1) / kTileRows; }
+constexpr std::int64_t row_groups(std::int64_t rows) {
+  return (rows + kTileRows - 1) / kTileRows;
+}
 constexpr RowGroup row_group(std::int64_t rows, std::int64_t group) {
   const std::int64_t groups = row_groups(rows);
   const std::int64_t begin = rows * group / groups;

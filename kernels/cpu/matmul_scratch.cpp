@@ -16,13 +16,19 @@ namespace {
 constexpr std::int64_t kPageBytes = 4096;
 constexpr std::int64_t kHugePageBytes = std::int64_t{2} << 20;
 
-std::int64_t alignment_of(std::int64_t size_bytes) { return size_bytes >= kHugePageBytes ? kHugePageBytes : kPageBytes; }
+std::int64_t alignment_of(std::int64_t size_bytes) {
+  return size_bytes >= kHugePageBytes ? kHugePageBytes : kPageBytes;
+}
 
 }  // namespace
 
-std::int64_t aligned_size_bytes(std::int64_t size_bytes) { return round_up(size_bytes, alignment_of(size_bytes)); }
+std::int64_t aligned_size_bytes(std::int64_t size_bytes) {
+  return round_up(size_bytes, alignment_of(size_bytes));
+}
 
-void AlignedBuffer::Free::operator()(std::byte* data) const { std::free(data); }
+void AlignedBuffer::Free::operator()(std::byte* data) const {
+  std::free(data);
+}
 
 void AlignedBuffer::reserve(std::int64_t size_bytes) {
   if (size_bytes <= size_bytes_) return;
@@ -61,8 +67,12 @@ TaskScratch::Lease::Lease(TaskScratch& scratch) : scratch_(scratch) {
   }
 }
 
-TaskScratch::Lease::~Lease() { scratch_.slots_[slot_].taken.store(false, std::memory_order_release); }
+TaskScratch::Lease::~Lease() {
+  scratch_.slots_[slot_].taken.store(false, std::memory_order_release);
+}
 
-std::byte* TaskScratch::Lease::data() const { return scratch_.slots_[slot_].buffer.data(); }
+std::byte* TaskScratch::Lease::data() const {
+  return scratch_.slots_[slot_].buffer.data();
+}
 
 }  // namespace baekji::cpu

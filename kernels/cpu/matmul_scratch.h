@@ -28,8 +28,8 @@ class AlignedBuffer {
 /// What AlignedBuffer::reserve really takes for a request of `size_bytes`.
 std::int64_t aligned_size_bytes(std::int64_t size_bytes);
 
-/// One block of working memory for each thread of a pool, borrowed for the length of a task. Which task gets which block
-/// changes from run to run, so nothing may be carried over in it.
+/// One block of working memory for each thread of a pool, borrowed for the length of a task. Which task gets which
+/// block changes from run to run, so nothing may be carried over in it.
 class TaskScratch {
  public:
   explicit TaskScratch(int threads) : slots_(static_cast<std::size_t>(threads)) {}

@@ -1,11 +1,11 @@
 #pragma once
-// The register tile: up to kTileRows x kTileColumns dot products held in registers while the inner dim goes by. The whole
-// of the CPU's matmul and attention arithmetic runs through it.
+// The register tile: up to kTileRows x kTileColumns dot products held in registers while the inner dim goes by. The
+// whole of the CPU's matmul and attention arithmetic runs through it.
 //
 // Its order of summation is the contract of the CPU kernels: element (m, n) is the left fold, from +0, of fused
-// multiply-adds over the inner index in ascending order (bf16: pair by pair, see dot_pairs). An element's bits therefore
-// depend on its row of a and its column of b alone: not on tile sizes, packing, threads, nor on the other rows, columns
-// or slices of the call.
+// multiply-adds over the inner index in ascending order (bf16: pair by pair, see dot_pairs). An element's bits
+// therefore depend on its row of a and its column of b alone: not on tile sizes, packing, threads, nor on the other
+// rows, columns or slices of the call.
 
 #include <array>
 #include <cstdint>
@@ -64,7 +64,9 @@ struct TileStep<Bfloat16> {
 };
 
 /// Hides from the compiler how a pointer came about, so that it stays a register of its own.
-[[gnu::always_inline]] inline void keep_apart(const std::byte*& pointer) { asm("" : "+r"(pointer)); }
+[[gnu::always_inline]] inline void keep_apart(const std::byte*& pointer) {
+  asm("" : "+r"(pointer));
+}
 
 /// The folds of Rows x (Vectors * kLanes) elements.
 template <class Element, int Rows, int Vectors>
@@ -151,8 +153,10 @@ void run_tile(const TileArgs& t, TileOutput output, const TileTarget<Output>& ta
       if constexpr (std::is_same_v<Output, float>) {
         if (output == TileOutput::kAccumulate) value = (whole ? load_lanes(to) : load_lanes(to, count)) + value;
       }
-      if (whole) store_lanes(to, value);
-      else store_lanes(to, value, count);
+      if (whole)
+        store_lanes(to, value);
+      else
+        store_lanes(to, value, count);
     }
   }
 }

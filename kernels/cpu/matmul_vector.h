@@ -1,8 +1,9 @@
 #pragma once
 // The vector of fp32 lanes that the CPU's matmul and attention are written in, and what they need of it. One source for
-// AVX-512, AVX2 and everything else (GCC and clang vector extensions); only the fused multiply-add, the bf16 dot product
-// and the masked accesses are named instructions. All of them compute the same bits.
+// AVX-512, AVX2 and everything else (GCC and clang vector extensions); only the fused multiply-add, the bf16 dot
+// product and the masked accesses are named instructions. All of them compute the same bits.
 
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -52,7 +53,9 @@ template <class Vector>
   std::memcpy(to, &v, sizeof(v));
 }
 
-[[gnu::always_inline]] inline F32 broadcast(float x) { return x - F32{}; }  // x + 0 would lose the sign of -0
+[[gnu::always_inline]] inline F32 broadcast(float x) {
+  return x - F32{};
+}  // x + 0 would lose the sign of -0
 
 /// round(a * b + c) in each lane.
 [[gnu::always_inline]] inline F32 fused(F32 a, F32 b, F32 c) {
@@ -74,7 +77,8 @@ template <class Vector>
 }
 
 /// c + the products of the two bf16 pairs in each lane: the upper ones first, then the lower ones, each by a fused
-/// multiply-add; subnormal operands and results are zero. This is what VDPBF16PS computes (Intel SDM; AMD Zen 4 agrees).
+/// multiply-add; subnormal operands and results are zero. This is what VDPBF16PS computes (Intel SDM; AMD Zen 4
+/// agrees).
 [[gnu::always_inline]] inline F32 dot_pairs_portable(U32 a, U32 b, F32 c) {
   const auto upper = [](U32 x) { return flush_subnormal(bits_of<F32>(x & 0xFFFF0000U)); };
   const auto lower = [](U32 x) { return flush_subnormal(bits_of<F32>(x << 16)); };
@@ -96,7 +100,24 @@ template <class Vector>
   const U32 quiet_nan = (u >> 16) | 0x40U;
   return __builtin_convertvector((u & 0x7FFFFFFFU) > 0x7F800000U ? quiet_nan : rounded, U16);
 }
-[[gnu::always_inline]] inline F32 widen_bf16(U16 x) { return bits_of<F32>(__builtin_convertvector(x, U32) << 16); }
+[[gnu::always_inline]] inline F32 widen_bf16(U16 x) {
+  return bits_of<F32>(__builtin_convertvector(x, U32) << 16);
+}
+
+/// Lane i: low[i] in the lower half, high[i] in the upper one.
+[[gnu::always_inline]] inline U32 pair_up(U16 low, U16 high) {
+#if defined(BAEKJI_AVX512)
+  alignas(64) static constexpr std::array<std::uint16_t, 32> kOrder = [] {
+    std::array<std::uint16_t, 32> order{};
+    for (std::uint16_t i = 0; i < 32; ++i) order[i] = static_cast<std::uint16_t>(i / 2 + i % 2 * 32);
+    return order;
+  }();
+  return (U32)_mm512_permutex2var_epi16(_mm512_castsi256_si512((__m256i)low), load_vector<__m512i>(kOrder.data()),
+                                        _mm512_castsi256_si512((__m256i)high));
+#else
+  return __builtin_convertvector(low, U32) | (__builtin_convertvector(high, U32) << 16);
+#endif
+}
 
 /// The first `count` lanes from memory (0 <= count <= kLanes), zero beyond; memory beyond them is not touched.
 [[gnu::always_inline]] inline F32 load_first(const float* from, std::int64_t count) {
@@ -133,15 +154,27 @@ template <class Vector>
 }
 
 /// Reads and writes of fp32 lanes whatever the storage type; one rounding on a write.
-[[gnu::always_inline]] inline F32 load_lanes(const float* from) { return load_vector<F32>(from); }
-[[gnu::always_inline]] inline F32 load_lanes(const Bfloat16* from) { return widen_bf16(load_vector<U16>(from)); }
-[[gnu::always_inline]] inline F32 load_lanes(const float* from, std::int64_t count) { return load_first(from, count); }
+[[gnu::always_inline]] inline F32 load_lanes(const float* from) {
+  return load_vector<F32>(from);
+}
+[[gnu::always_inline]] inline F32 load_lanes(const Bfloat16* from) {
+  return widen_bf16(load_vector<U16>(from));
+}
+[[gnu::always_inline]] inline F32 load_lanes(const float* from, std::int64_t count) {
+  return load_first(from, count);
+}
 [[gnu::always_inline]] inline F32 load_lanes(const Bfloat16* from, std::int64_t count) {
   return widen_bf16(load_first(from, count));
 }
-[[gnu::always_inline]] inline void store_lanes(float* to, F32 v) { store_vector(to, v); }
-[[gnu::always_inline]] inline void store_lanes(Bfloat16* to, F32 v) { store_vector(to, round_to_bf16(v)); }
-[[gnu::always_inline]] inline void store_lanes(float* to, F32 v, std::int64_t count) { store_first(to, v, count); }
+[[gnu::always_inline]] inline void store_lanes(float* to, F32 v) {
+  store_vector(to, v);
+}
+[[gnu::always_inline]] inline void store_lanes(Bfloat16* to, F32 v) {
+  store_vector(to, round_to_bf16(v));
+}
+[[gnu::always_inline]] inline void store_lanes(float* to, F32 v, std::int64_t count) {
+  store_first(to, v, count);
+}
 [[gnu::always_inline]] inline void store_lanes(Bfloat16* to, F32 v, std::int64_t count) {
   store_first(to, round_to_bf16(v), count);
 }
@@ -169,6 +202,8 @@ template <int Half>
 }  // namespace detail
 
 /// Transposes a kLanes x kLanes block in registers (recursive exchange of quadrants).
-[[gnu::always_inline]] inline void transpose_block(F32 (&rows)[kLanes]) { detail::transpose_steps<kLanes / 2>(rows); }
+[[gnu::always_inline]] inline void transpose_block(F32 (&rows)[kLanes]) {
+  detail::transpose_steps<kLanes / 2>(rows);
+}
 
 }  // namespace baekji::cpu

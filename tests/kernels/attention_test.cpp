@@ -35,7 +35,17 @@ struct Tensors {
     return {.q_BTHD = q, .k_BTKD = k, .v_BTKD = v, .y_BTHD = y, .lse_BHT = lse, .first_BT = first, .scale = scale};
   }
   AttentionBackwardArgs backward() const {
-    return {.q_BTHD = q, .k_BTKD = k, .v_BTKD = v, .y_BTHD = y, .lse_BHT = lse, .first_BT = first, .dy_BTHD = dy, .dq_BTHD = dq, .dk_BTKD = dk, .dv_BTKD = dv, .scale = scale};
+    return {.q_BTHD = q,
+            .k_BTKD = k,
+            .v_BTKD = v,
+            .y_BTHD = y,
+            .lse_BHT = lse,
+            .first_BT = first,
+            .dy_BTHD = dy,
+            .dq_BTHD = dq,
+            .dk_BTKD = dk,
+            .dv_BTKD = dv,
+            .scale = scale};
   }
 };
 
@@ -92,20 +102,65 @@ std::vector<Problem> problems() {
   for (const DType type : {DType::kFloat32, DType::kBfloat16}) {
     for (const bool documents : {false, true}) {
       list.push_back({.heads = 2, .kv_heads = 1, .documents = documents, .type = type});
-      list.push_back({.sequences = 2, .queries = 40, .keys = 40, .heads = 4, .kv_heads = 2, .head_dim = 20, .documents = documents, .type = type});
-      list.push_back({.sequences = 2, .queries = 131, .keys = 131, .heads = 2, .kv_heads = 2, .head_dim = 33, .documents = documents, .type = type});
-      list.push_back({.queries = 300, .keys = 300, .heads = 3, .kv_heads = 1, .head_dim = 64, .documents = documents, .type = type});
-      list.push_back({.queries = 260, .keys = 260, .heads = 1, .kv_heads = 1, .head_dim = 128, .documents = documents, .type = type});
-      list.push_back({.sequences = 2, .queries = 5, .keys = 290, .heads = 4, .kv_heads = 2, .head_dim = 32, .documents = documents, .type = type});
-      list.push_back({.sequences = 1, .queries = 140, .keys = 200, .heads = 2, .kv_heads = 1, .head_dim = 7, .documents = documents, .type = type});
-      list.push_back({.queries = 1, .keys = 257, .heads = 2, .kv_heads = 1, .head_dim = 64, .documents = documents, .type = type});
+      list.push_back({.sequences = 2,
+                      .queries = 40,
+                      .keys = 40,
+                      .heads = 4,
+                      .kv_heads = 2,
+                      .head_dim = 20,
+                      .documents = documents,
+                      .type = type});
+      list.push_back({.sequences = 2,
+                      .queries = 131,
+                      .keys = 131,
+                      .heads = 2,
+                      .kv_heads = 2,
+                      .head_dim = 33,
+                      .documents = documents,
+                      .type = type});
+      list.push_back({.queries = 300,
+                      .keys = 300,
+                      .heads = 3,
+                      .kv_heads = 1,
+                      .head_dim = 64,
+                      .documents = documents,
+                      .type = type});
+      list.push_back({.queries = 260,
+                      .keys = 260,
+                      .heads = 1,
+                      .kv_heads = 1,
+                      .head_dim = 128,
+                      .documents = documents,
+                      .type = type});
+      list.push_back({.sequences = 2,
+                      .queries = 5,
+                      .keys = 290,
+                      .heads = 4,
+                      .kv_heads = 2,
+                      .head_dim = 32,
+                      .documents = documents,
+                      .type = type});
+      list.push_back({.sequences = 1,
+                      .queries = 140,
+                      .keys = 200,
+                      .heads = 2,
+                      .kv_heads = 1,
+                      .head_dim = 7,
+                      .documents = documents,
+                      .type = type});
+      list.push_back(
+          {.queries = 1, .keys = 257, .heads = 2, .kv_heads = 1, .head_dim = 64, .documents = documents, .type = type});
     }
   }
   return list;
 }
 
 void expect_equal(const Tensors& got, const Tensors& want, const std::string& what) {
-  for (const auto& [a, b, name] : {std::tuple{got.y, want.y, "y"}, {got.lse, want.lse, "lse"}, {got.dq, want.dq, "dq"}, {got.dk, want.dk, "dk"}, {got.dv, want.dv, "dv"}}) {
+  for (const auto& [a, b, name] : {std::tuple{got.y, want.y, "y"},
+                                   {got.lse, want.lse, "lse"},
+                                   {got.dq, want.dq, "dq"},
+                                   {got.dk, want.dk, "dk"},
+                                   {got.dv, want.dv, "dv"}}) {
     expect_same_bits(a, b, fmt::format("{} {}", name, what));
   }
 }
@@ -254,7 +309,9 @@ TEST(Attention, VectorExponentialsAreTheContractFunction) {
     const float x = std::bit_cast<float>(bits);
     const float got = cpu::exp_lanes(cpu::broadcast(x))[1];
     const float want = exp_f32(x);
-    ASSERT_TRUE(std::bit_cast<std::uint32_t>(got) == std::bit_cast<std::uint32_t>(want) || (std::isnan(got) && std::isnan(want))) << x;
+    ASSERT_TRUE(std::bit_cast<std::uint32_t>(got) == std::bit_cast<std::uint32_t>(want) ||
+                (std::isnan(got) && std::isnan(want)))
+        << x;
     ++checked;
   }
   fmt::print("{} arguments\n", checked);
@@ -265,7 +322,8 @@ TEST(Attention, ScratchIsPlanned) {
   CpuAttention attention(pool);
   TestTensors memory;
   for (const DType type : {DType::kFloat32, DType::kBfloat16}) {
-    const Tensors t = build(memory, {.queries = 200, .keys = 200, .heads = 2, .kv_heads = 1, .head_dim = 48, .type = type});
+    const Tensors t =
+        build(memory, {.queries = 200, .keys = 200, .heads = 2, .kv_heads = 1, .head_dim = 48, .type = type});
     attention.forward(t.forward());
     attention.backward(t.backward());
     const std::int64_t bytes = attention.scratch_bytes();

@@ -16,7 +16,9 @@
 namespace baekji {
 namespace {
 
-float flushed(float x) { return std::fabs(x) < std::numeric_limits<float>::min() ? std::copysign(0.0F, x) : x; }
+float flushed(float x) {
+  return std::fabs(x) < std::numeric_limits<float>::min() ? std::copysign(0.0F, x) : x;
+}
 
 float element(const Tensor& t, std::int64_t i, std::int64_t j) {
   const std::int64_t at = i * t.stride(0) + j;
@@ -29,7 +31,8 @@ void specified(const MatmulArgs& m) {
   const bool pairs = m.a.type() == DType::kBfloat16;
   for (std::int64_t i = 0; i < m.c.dim(0); ++i) {
     std::vector<float> row(static_cast<std::size_t>(inner));
-    for (std::int64_t k = 0; k < inner; ++k) row[static_cast<std::size_t>(k)] = m.transpose_a ? element(m.a, k, i) : element(m.a, i, k);
+    for (std::int64_t k = 0; k < inner; ++k)
+      row[static_cast<std::size_t>(k)] = m.transpose_a ? element(m.a, k, i) : element(m.a, i, k);
     for (std::int64_t j = 0; j < m.c.dim(1); ++j) {
       const auto b = [&](std::int64_t k) { return m.transpose_b ? element(m.b, j, k) : element(m.b, k, j); };
       const auto a = [&](std::int64_t k) { return row[static_cast<std::size_t>(k)]; };
@@ -58,14 +61,20 @@ struct Variant {
 
   std::string describe(const Shape& s) const {
     return fmt::format("{}x{}x{} {} -> {}{}{}{}{} gap {}", s.rows, s.columns, s.inner, name_of(type), name_of(output),
-                       transpose_a ? " ta" : "", transpose_b ? " tb" : "", accumulate ? " acc" : "", weight ? " weight" : "", gap);
+                       transpose_a ? " ta" : "", transpose_b ? " tb" : "", accumulate ? " acc" : "",
+                       weight ? " weight" : "", gap);
   }
 };
 
 MatmulArgs build(TestTensors& memory, const Shape& s, const Variant& v) {
-  MatmulArgs m{.transpose_a = v.transpose_a, .transpose_b = v.transpose_b, .accumulate = v.accumulate, .b_is_weight = v.weight};
-  m.a = memory.filled(v.transpose_a ? memory.matrix(v.type, s.inner, s.rows, v.gap) : memory.matrix(v.type, s.rows, s.inner, v.gap), "a");
-  m.b = memory.filled(v.transpose_b ? memory.matrix(v.type, s.columns, s.inner, v.gap) : memory.matrix(v.type, s.inner, s.columns, v.gap), "b");
+  MatmulArgs m{
+      .transpose_a = v.transpose_a, .transpose_b = v.transpose_b, .accumulate = v.accumulate, .b_is_weight = v.weight};
+  m.a = memory.filled(
+      v.transpose_a ? memory.matrix(v.type, s.inner, s.rows, v.gap) : memory.matrix(v.type, s.rows, s.inner, v.gap),
+      "a");
+  m.b = memory.filled(v.transpose_b ? memory.matrix(v.type, s.columns, s.inner, v.gap)
+                                    : memory.matrix(v.type, s.inner, s.columns, v.gap),
+                      "b");
   m.c = memory.filled(memory.matrix(v.output, s.rows, s.columns, v.gap), "c");
   return m;
 }
@@ -82,7 +91,8 @@ void expect_specified(const Shape& shape, const Variant& variant, std::initializ
     matmul.run(got);
     expect_same_bits(got.c, want.c, variant.describe(shape));
     for (std::int64_t i = 0; variant.gap > 0 && i + 1 < shape.rows; ++i) {  // what lies between rows is not ours
-      for (std::int64_t j = shape.columns; j < got.c.stride(0); ++j) ASSERT_EQ(element(got.c, i, j), element(want.c, i, j)) << variant.describe(shape);
+      for (std::int64_t j = shape.columns; j < got.c.stride(0); ++j)
+        ASSERT_EQ(element(got.c, i, j), element(want.c, i, j)) << variant.describe(shape);
     }
   }
 }
@@ -90,7 +100,8 @@ void expect_specified(const Shape& shape, const Variant& variant, std::initializ
 std::vector<Variant> all_variants() {
   std::vector<Variant> variants;
   for (int bits = 0; bits < 8; ++bits) {
-    Variant v{.transpose_a = (bits & 1) != 0, .transpose_b = (bits & 2) != 0, .weight = (bits & 4) != 0, .gap = bits % 3 * 5};
+    Variant v{
+        .transpose_a = (bits & 1) != 0, .transpose_b = (bits & 2) != 0, .weight = (bits & 4) != 0, .gap = bits % 3 * 5};
     variants.push_back(v);
     v.accumulate = true;
     variants.push_back(v);
@@ -107,7 +118,8 @@ std::vector<Variant> all_variants() {
 TEST(Matmul, IsTheSpecifiedFoldInEveryVariant) {
   int checked = 0;
   for (const Variant& variant : all_variants()) {
-    for (const Shape& s : {Shape{1, 1, 1}, Shape{1, 70, 33}, Shape{3, 31, 7}, Shape{14, 32, 16}, Shape{15, 33, 17}, Shape{29, 5, 300}, Shape{65, 129, 65}}) {
+    for (const Shape& s : {Shape{1, 1, 1}, Shape{1, 70, 33}, Shape{3, 31, 7}, Shape{14, 32, 16}, Shape{15, 33, 17},
+                           Shape{29, 5, 300}, Shape{65, 129, 65}}) {
       expect_specified(s, variant, {2});
       if (HasFatalFailure()) return;
       ++checked;
