@@ -52,7 +52,7 @@ void run_size(const AttentionSize& s, DType type, double ceiling, const Options&
                                        .dv_BTKD = part(dqkv, q + k, s.kv_heads),
                                        .scale = scale};
   const std::vector<double> best =
-      best_times_s({[&] { attention.forward(forward); }, [&] { attention.backward(backward); }}, options.rounds);
+      best_times_s({[&] { attention.forward(forward); }, [&] { attention.backward(backward); }}, options);
   const double pairs = static_cast<double>(s.context) * static_cast<double>(s.context) / 2;
   const double gflop = 4e-9 * pairs * static_cast<double>(s.head_dim * s.heads * s.sequences);
   const double both = 3.5 * gflop / (best[0] + best[1]);

@@ -1,5 +1,7 @@
 #include "bench/bench.h"
 
+#include <time.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
@@ -21,6 +23,12 @@ ModelSize model_size(std::string name, std::int64_t hidden, std::int64_t ffn, st
                      {.name = "gate+up", .rows = kTokens, .in = hidden, .out = 2 * ffn, .times = layers},
                      {.name = "down", .rows = kTokens, .in = ffn, .out = hidden, .times = layers},
                      {.name = "head", .rows = kLossChunk, .in = hidden, .out = vocab, .times = kTokens / kLossChunk}}};
+}
+
+double now_s(clockid_t clock) {
+  timespec now{};
+  clock_gettime(clock, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
 }  // namespace
@@ -50,15 +58,15 @@ Tensor Tensors::make(DType type, std::initializer_list<std::int64_t> dims) {
   return t;
 }
 
-std::vector<double> best_times_s(const std::vector<std::function<void()>>& candidates, int rounds) {
-  using Clock = std::chrono::steady_clock;
+std::vector<double> best_times_s(const std::vector<std::function<void()>>& candidates, const Options& options) {
+  const clockid_t clock = options.threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
   std::vector<double> best(candidates.size(), std::numeric_limits<double>::infinity());
-  for (int round = 0; round <= rounds; ++round) {
+  for (int round = 0; round <= options.rounds; ++round) {
     for (std::size_t i = 0; i < candidates.size(); ++i) {
       if (candidates.size() > 1) std::this_thread::sleep_for(std::chrono::milliseconds(5));
-      const auto start = Clock::now();
+      const double start_s = now_s(clock);
       candidates[i]();
-      const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+      const double seconds = now_s(clock) - start_s;
       if (round > 0) best[i] = std::min(best[i], seconds);
     }
   }

@@ -29,10 +29,11 @@ class Tensors {
   std::vector<void*> blocks_;
 };
 
-/// The shortest of `rounds` runs of each candidate, in seconds, taken in turns so that a slow spell of a shared machine
+/// The shortest of the rounds of each candidate, in seconds (one thread: of its CPU time, so that others on a shared
+/// machine count less), taken in turns so that a slow spell of a shared machine
 /// hits all of them. One unmeasured run of each goes first. Between candidates there is a pause, because OpenMP's
 /// threads go on spinning for a while after a parallel region.
-std::vector<double> best_times_s(const std::vector<std::function<void()>>& candidates, int rounds);
+std::vector<double> best_times_s(const std::vector<std::function<void()>>& candidates, const Options& options);
 
 /// The linear layers of one model size: a weight [out, in] used `times` times a step by `rows` tokens each.
 struct LinearLayer {

@@ -52,7 +52,7 @@ double measure_read_bandwidth(ThreadPool& pool) {
                                           sums[static_cast<std::size_t>(piece)] = sum;
                                         });
                                       }},
-                                      5)[0];
+                                      {.threads = pool.threads(), .rounds = 5})[0];
   for (const std::uint64_t sum : sums)
     require_equal(std::uint64_t{kWords / kPieces}, sum, "a sum that was read", "read bandwidth");
   return static_cast<double>(kWords) * sizeof(std::uint64_t) / seconds;

@@ -55,7 +55,7 @@ Times measure(const LinearLayer& layer, DType type, Use use, const Options& opti
   OnednnMatmul plain(args, false, options.threads);
   OnednnMatmul packed(args, use != kWeightGradient, options.threads);
   const std::vector<double> best =
-      best_times_s({[&] { ours.run(args); }, [&] { plain.run(); }, [&] { packed.run(); }}, options.rounds);
+      best_times_s({[&] { ours.run(args); }, [&] { plain.run(); }, [&] { packed.run(); }}, options);
   return {.ours_s = best[0], .plain_s = best[1], .packed_s = use == kWeightGradient ? 0 : best[2]};
 }
 

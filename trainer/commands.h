@@ -11,5 +11,6 @@ void add_data_command(CLI::App& app);
 void add_train_command(CLI::App& app);
 void add_generate_command(CLI::App& app);
 void add_inspect_command(CLI::App& app);
+void add_keys_command(CLI::App& app);
 
 }  // namespace baekji

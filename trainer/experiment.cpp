@@ -112,6 +112,30 @@ void read_stages(const json& file, Experiment& e) {
   }
 }
 
+// Writes each field as "key = default  # meaning".
+class ReferenceWriter {
+ public:
+  template <class T>
+  void field(const char* key, const T& value, const char* help) {
+    line(key, json(value), help);
+  }
+  void choice(const char* key, const std::string& value, std::initializer_list<const char*> words, const char* help) {
+    line(key, json(value), fmt::format("{} ({})", help, fmt::join(words, ", ")));
+  }
+  template <class Config>
+  void section(const char* header, Config config) {
+    text_ += fmt::format("\n{}\n", header);
+    config.visit(*this);
+  }
+  std::string take() { return std::move(text_); }
+
+ private:
+  void line(const char* key, const json& value, const std::string& help) {
+    text_ += fmt::format("{:<46} # {}\n", fmt::format("{} = {}", key, value.dump()), help);
+  }
+  std::string text_ = "# Every key of an experiment file, with its default. Printed by `baekji keys`.\n";
+};
+
 // Floating-point numbers enter the contract as text, so that its bytes depend on no JSON library.
 json canonical(json value) {
   if (value.is_number_float()) return contract_number(value.get<double>());
@@ -172,6 +196,27 @@ std::string resolved_toml(const Experiment& e) {
   for (const SourceConfig& source : e.data.sources) file["data"]["source"].push_back(write_config(source));
   for (std::size_t i = 1; i < e.stages.size(); ++i) file["stage"].push_back(write_config(e.stages[i]));
   return to_toml(file);
+}
+
+std::string reference_toml() {
+  ReferenceWriter writer;
+  writer.section("[experiment]", IdentityConfig{});
+  writer.section("[model]", ModelConfig{});
+  writer.section("[numerics]", NumericsConfig{});
+  writer.section("[optimizer]", OptimizerConfig{});
+  writer.section("[layout]", LayoutConfig{});
+  writer.section("[run]", RunConfig{});
+  writer.section("[log]", LogConfig{});
+  writer.section("[data]\ntokenizer = \"tokenizer.model\"\n\n[[data.source]]  # one table per source",
+                 SourceConfig{.name = "text", .path = "text.h5"});
+  writer.section("# A [[stage]] changes these from a step on; what it leaves out stays as it was.\n[[stage]]",
+                 TrainingStage{.from_step = 1000,
+                               .context = 256,
+                               .rope_theta = 10000.0,
+                               .global_batch = 32,
+                               .micro_batch = 4,
+                               .weights = {1.0}});
+  return writer.take();
 }
 
 std::vector<OrderStage> order_stages(const Experiment& e) {

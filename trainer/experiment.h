@@ -149,6 +149,9 @@ Experiment load_experiment(const std::filesystem::path& path, std::span<const st
 /// The resolved experiment as TOML: stored with the run, and accepted by load_experiment.
 std::string resolved_toml(const Experiment& experiment);
 
+/// Every key of an experiment file with its default and meaning, as TOML: configs/reference.toml.
+std::string reference_toml();
+
 /// The stages as the batch order sees them.
 std::vector<OrderStage> order_stages(const Experiment& experiment);
 

@@ -10,13 +10,12 @@ namespace baekji {
 
 RunHistory::RunHistory(Args args, std::span<const StateShard> shards, ThreadPool& pool)
     : args_(std::move(args)),
+      lock_(args_.folder.root),
       shards_(shards),
       pool_(pool),
       checkpoints_(args_.folder.checkpoints()),
       contract_(contract_digest(args_.contract)) {
-  FileSystem& files = posix_file_system();
-  files.create_directories(args_.folder.root);
-  if (files.exists(args_.folder.ledger()))
+  if (posix_file_system().exists(args_.folder.ledger()))
     resume();
   else
     start();

@@ -15,6 +15,7 @@
 #include "core/logical_tensor.h"
 #include "core/thread_pool.h"
 #include "proof/ledger.h"
+#include "trainer/folder_lock.h"
 
 namespace baekji {
 
@@ -81,6 +82,7 @@ class RunHistory {
   void check_same_run(const GenesisRecord& genesis) const;
 
   Args args_;
+  FolderLock lock_;
   std::span<const StateShard> shards_;
   ThreadPool& pool_;
   CheckpointStore checkpoints_;

@@ -1,11 +1,7 @@
 #include "kernels/cpu/matmul.h"
 
 #include <algorithm>
-#include <cstdlib>
-static int envi(const char* n, int d) {
-  const char* v = getenv(n);
-  return v ? atoi(v) : d;
-}
+#include <cstring>
 
 #include "kernels/check.h"
 
@@ -14,23 +10,31 @@ namespace {
 
 using cpu::kTileColumns;
 
-// A task that only streams packed panels: 64 rows of a (cache) and long folds.
+// A task that only streams packed panels: some rows of a in the second-level cache, one panel of b after the other.
 constexpr std::int64_t kStreamRows = 64;
-constexpr std::int64_t kStreamSteps = 2048;
+constexpr std::int64_t kStreamSteps = 1024;
 constexpr std::int64_t kStreamColumns = 512;  // bounds the partial tile when the inner dim is longer than kStreamSteps
-// A task that packs on its own: near-square tiles, whose packing costs one pass over their edges.
-constexpr std::int64_t kPackRows = 128;
+// A task that packs on its own: near-square tiles, whose packing costs one pass over their edges, and as many steps as
+// leave room in that cache for the packed block, the source of the next one and the partial tile.
+constexpr std::int64_t kPackRows = 256;
 constexpr std::int64_t kPackColumns = 256;
-constexpr std::int64_t kFewTasks = 8;
-constexpr std::int64_t kPackSteps = 256;
+constexpr std::int64_t kPackSteps = 128;
 // Enough tasks for the threads of a laptop to end together, unless they would be too short to hand out (about 4 us).
 constexpr std::int64_t kEnoughTasks = 32;
+constexpr std::int64_t kEnoughPackTasks = 8;
 constexpr std::int64_t kLeastWork = 1 << 18;
+// Rows this far apart share a set of the first-level cache, which is smaller than a tile has rows: such an a is copied.
+constexpr std::int64_t kAliasBytes = 4096;
 
-constexpr std::int64_t kPartialBytes = 4 * std::max(kStreamRows * kStreamColumns, kPackRows* kPackColumns) * 4;
-constexpr std::int64_t kRowPanelBytes = 4 * cpu::row_groups(kPackRows) * cpu::kStoredRows * kPackSteps * 4;
-constexpr std::int64_t kColumnPanelBytes = 4 * kPackColumns * kPackSteps * 4;
-constexpr std::int64_t kTaskBytes = kPartialBytes + kRowPanelBytes + kColumnPanelBytes;
+// Panels end off a power of two, for the same reason.
+constexpr std::int64_t kRowPanelBytes = kPackSteps * cpu::kStoredRows * 4 + 64;
+constexpr std::int64_t kColumnPanelBytes = kPackSteps * kTileColumns * 4 + 64;
+constexpr std::int64_t kCopiedRowBytes = kStreamSteps * 4 + 64;
+
+constexpr std::int64_t kPartialBytes = std::max(kStreamRows * kStreamColumns, kPackRows * kPackColumns) * 4;
+constexpr std::int64_t kRowsBytes = std::max(cpu::row_groups(kPackRows) * kRowPanelBytes, kStreamRows * kCopiedRowBytes);
+constexpr std::int64_t kColumnsBytes = kPackColumns / kTileColumns * kColumnPanelBytes;
+constexpr std::int64_t kTaskBytes = round_up(kPartialBytes, 4096) + round_up(kRowsBytes, 4096) + kColumnsBytes;
 
 std::string pair_of(const Tensor& a, const Tensor& b, const Tensor& c) {
   return fmt::format("{} x {} -> {}", name_of(a.type()), name_of(b.type()), name_of(c.type()));
@@ -41,21 +45,19 @@ std::string pair_of(const Tensor& a, const Tensor& b, const Tensor& c) {
 MatmulPlan plan_matmul(const MatmulProblem& p) {
   MatmulPlan plan;
   const bool packs = p.transposed_rows || p.packs_columns;
-  plan.block_steps = packs ? envi("PS", kPackSteps) : envi("SS", kStreamSteps);
+  plan.block_steps = packs ? kPackSteps : kStreamSteps;
   const std::int64_t panels = ceil_div(p.columns, kTileColumns);
   const std::int64_t work = p.rows * p.columns * std::max<std::int64_t>(p.steps, 1);
   const std::int64_t wanted = std::clamp<std::int64_t>(work / kLeastWork, 1, kEnoughTasks);
   std::int64_t most_rows = kStreamRows;
   std::int64_t most_columns = p.steps > kStreamSteps ? kStreamColumns : panels * kTileColumns;
   if (packs) {
-    most_rows = envi("PR", kPackRows);
-    most_columns = envi("PC", kPackColumns);
+    most_rows = kPackRows;
+    most_columns = kPackColumns;
     const auto tasks = [&] { return ceil_div(p.rows, most_rows) * ceil_div(p.columns, most_columns); };
-    while (tasks() < std::min(wanted, kFewTasks) && most_columns > kTileColumns) {
-      if (most_columns >= most_rows)
-        most_columns /= 2;
-      else
-        most_rows /= 2;
+    while (tasks() < std::min(wanted, kEnoughPackTasks) && most_columns > kTileColumns) {
+      if (most_columns >= most_rows) most_columns /= 2;
+      else most_rows /= 2;
     }
   }
   plan.row_tasks = ceil_div(p.rows, most_rows);
@@ -103,8 +105,8 @@ struct CpuMatmul::Task {
     column = index % plan.column_tasks * plan.columns;
     columns = std::min(plan.columns, whole.problem.columns - column);
     partial = reinterpret_cast<float*>(scratch);
-    row_panels = scratch + kPartialBytes;
-    column_panels = row_panels + kRowPanelBytes;
+    row_panels = scratch + round_up(kPartialBytes, 4096);
+    column_panels = row_panels + round_up(kRowsBytes, 4096);
   }
 
   void compute() {
@@ -119,8 +121,9 @@ struct CpuMatmul::Task {
   void compute_block(std::int64_t step, std::int64_t steps) {
     const std::int64_t inner = std::min(steps * kStep, run.inner - step * kStep);
     if (run.problem.packs_rows) pack_rows(step, inner);
+    if (run.problem.copies_rows) copy_rows(step, inner);
     const std::byte* panel = column_panels;
-    std::int64_t panel_bytes = (kPackSteps * kTileColumns * kStepBytes + 128);
+    std::int64_t panel_bytes = kColumnPanelBytes;
     if (run.problem.packs_columns) {
       pack_columns(step, inner);
     } else {
@@ -146,7 +149,7 @@ struct CpuMatmul::Task {
     const Tensor& out = run.args.c;
     const std::int64_t width = std::min(kTileColumns, columns - c);
     const std::int64_t vectors = ceil_div(width, cpu::kLanes);
-    const cpu::TileOutput output = !last                 ? cpu::TileOutput::kPartial
+    const cpu::TileOutput output = !last                    ? cpu::TileOutput::kPartial
                                    : run.args.accumulate ? cpu::TileOutput::kAccumulate
                                                          : cpu::TileOutput::kOverwrite;
     float* const partial_column = tile.partial;
@@ -155,9 +158,8 @@ struct CpuMatmul::Task {
       set_rows(tile, step, g, group.begin);
       prefetch_share();
       tile.partial = partial_column + group.begin * tile.partial_row;
-      const cpu::TileTarget<Output> target{.c = out.as<Output>() + (row + group.begin) * out.stride(0) + column + c,
-                                           .c_row = out.stride(0),
-                                           .columns = width};
+      const cpu::TileTarget<Output> target{
+          .c = out.as<Output>() + (row + group.begin) * out.stride(0) + column + c, .c_row = out.stride(0), .columns = width};
       if (last) prefetch_output(target, group.count);
       cpu::tile_function<Element, Output>(group.count, vectors)(tile, output, target);
     }
@@ -167,16 +169,21 @@ struct CpuMatmul::Task {
   static void prefetch_output(const cpu::TileTarget<Output>& target, std::int64_t count) {
     constexpr std::int64_t kLine = 64 / static_cast<std::int64_t>(sizeof(Output));
     for (std::int64_t r = 0; r < count; ++r) {
-      for (std::int64_t j = 0; j < target.columns; j += kLine)
-        __builtin_prefetch(target.c + r * target.c_row + j, 1, 3);
+      for (std::int64_t j = 0; j < target.columns; j += kLine) __builtin_prefetch(target.c + r * target.c_row + j, 1, 3);
     }
   }
 
   void set_rows(cpu::TileArgs& tile, std::int64_t step, std::int64_t group, std::int64_t first) const {
     if (run.problem.packs_rows) {
-      tile.a = row_panels + group * (kPackSteps * cpu::kStoredRows * kStepBytes + 64);
+      tile.a = row_panels + group * kRowPanelBytes;
       tile.a_row = kStepBytes;
       tile.a_step = cpu::kStoredRows * kStepBytes;
+      return;
+    }
+    if (run.problem.copies_rows) {
+      tile.a = row_panels + first * kCopiedRowBytes;
+      tile.a_row = kCopiedRowBytes;
+      tile.a_step = kStepBytes;
       return;
     }
     const Tensor& a = run.args.a;
@@ -203,7 +210,6 @@ struct CpuMatmul::Task {
   }
 
   void prefetch_share() {
-    if (envi("NOP", 0)) return;
     const std::int64_t end = std::min(fetch_at + fetch_share, fetch_end);
     for (; fetch_at < end; ++fetch_at) {
       if (run.args.transpose_a) prefetch(run.args.a, fetch_at, row, rows);
@@ -218,20 +224,25 @@ struct CpuMatmul::Task {
   }
 
   void pack_rows(std::int64_t step, std::int64_t inner) {
-    if (envi("NOA", 0)) return;
     const Tensor& a = run.args.a;
-    cpu::pack_row_groups(
-        {.source = reinterpret_cast<const std::byte*>(a.as<Element>() + step * kStep * a.stride(0) + row),
-         .type = a.type(),
-         .row_elements = a.stride(0),
-         .inner = inner,
-         .columns = rows,
-         .panels = row_panels,
-         .panel_bytes = (kPackSteps * cpu::kStoredRows * kStepBytes + 64)});
+    cpu::pack_row_groups({.source = reinterpret_cast<const std::byte*>(a.as<Element>() + step * kStep * a.stride(0) + row),
+                          .type = a.type(),
+                          .row_elements = a.stride(0),
+                          .inner = inner,
+                          .columns = rows,
+                          .panels = row_panels,
+                          .panel_bytes = kRowPanelBytes});
+  }
+
+  void copy_rows(std::int64_t step, std::int64_t inner) {
+    const Tensor& a = run.args.a;
+    const Element* from = a.as<Element>() + row * a.stride(0) + step * kStep;
+    for (std::int64_t r = 0; r < rows; ++r) {
+      std::memcpy(row_panels + r * kCopiedRowBytes, from + r * a.stride(0), static_cast<std::size_t>(inner) * sizeof(Element));
+    }
   }
 
   void pack_columns(std::int64_t step, std::int64_t inner) {
-    if (envi("NOB", 0)) return;
     const Tensor& b = run.args.b;
     const bool along = run.args.transpose_b;
     const std::int64_t offset = along ? column * b.stride(0) + step * kStep : step * kStep * b.stride(0) + column;
@@ -242,20 +253,17 @@ struct CpuMatmul::Task {
                        .inner = inner,
                        .columns = columns,
                        .panels = column_panels,
-                       .panel_bytes = (kPackSteps * kTileColumns * kStepBytes + 128)});
+                       .panel_bytes = kColumnPanelBytes});
   }
 };
 
-CpuMatmul::CpuMatmul(ThreadPool& pool) : pool_(pool), scratch_(pool.threads()) {
-  scratch_.reserve(kTaskBytes);
-}
+CpuMatmul::CpuMatmul(ThreadPool& pool) : pool_(pool), scratch_(pool.threads()) { scratch_.reserve(kTaskBytes); }
 
 void CpuMatmul::run(const MatmulArgs& args) {
   check_arguments(args);
   const DType type = args.a.type();
   const bool inputs = type == args.b.type() && (type == DType::kFloat32 || type == DType::kBfloat16);
-  const bool output = args.c.type() == DType::kFloat32 ||
-                      (args.c.type() == DType::kBfloat16 && type == DType::kBfloat16 && !args.accumulate);
+  const bool output = args.c.type() == DType::kFloat32 || (args.c.type() == DType::kBfloat16 && type == DType::kBfloat16 && !args.accumulate);
   if (!inputs || !output) {
     throw Error("no CPU matmul for these element types")
         .values("fp32 x fp32 -> fp32, bf16 x bf16 -> bf16 or fp32; accumulation into fp32 only",
@@ -269,17 +277,16 @@ void CpuMatmul::run(const MatmulArgs& args) {
                  .columns = args.c.dim(1),
                  .steps = ceil_div(run.inner, cpu::step_elements(type)),
                  // A transposed fp32 operand is broadcast from where it lies; bf16 must be paired along the inner dim.
-                 .packs_rows = args.transpose_a && (type == DType::kBfloat16 || envi("PA", 0)),
+                 .packs_rows = args.transpose_a && type == DType::kBfloat16,
                  .transposed_rows = args.transpose_a,
+                 .copies_rows = !args.transpose_a && args.b_is_weight && args.c.dim(0) > 1 &&
+                                args.a.stride(0) * size_of(type) % kAliasBytes == 0,
                  .packs_columns = !args.b_is_weight};
   run.plan = plan_matmul(run.problem);
   if (args.b_is_weight) run.weight = packed_weight(run);
-  if (type == DType::kFloat32)
-    dispatch<float, float>(run);
-  else if (args.c.type() == DType::kFloat32)
-    dispatch<Bfloat16, float>(run);
-  else
-    dispatch<Bfloat16, Bfloat16>(run);
+  if (type == DType::kFloat32) dispatch<float, float>(run);
+  else if (args.c.type() == DType::kFloat32) dispatch<Bfloat16, float>(run);
+  else dispatch<Bfloat16, Bfloat16>(run);
 }
 
 template <class Element, class Output>

@@ -27,6 +27,7 @@ struct MatmulProblem {
   std::int64_t steps = 0;        ///< of the inner dim: 1 fp32 or 2 bf16 elements each
   bool packs_rows = false;       ///< tasks pack their part of a
   bool transposed_rows = false;  ///< a is transposed
+  bool copies_rows = false;      ///< tasks copy their part of a, whose rows alias in the cache
   bool packs_columns = false;    ///< b has no packed copy, so that tasks pack it
 };
 

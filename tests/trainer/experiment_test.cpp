@@ -76,6 +76,14 @@ TEST(Experiment, LayersAndRoundTrip) {
   }
 }
 
+TEST(Experiment, TheReferenceFileIsCompleteAndLoads) {
+  const fs::path file = fs::path(BAEKJI_SOURCE_DIR) / "configs/reference.toml";
+  EXPECT_EQ(read_text(file), reference_toml()) << "write it anew: baekji keys > configs/reference.toml";
+  const Experiment e = load_experiment(file, {});
+  EXPECT_EQ(e.stages.size(), 2U);
+  EXPECT_EQ(e.model.hidden, ModelConfig{}.hidden);
+}
+
 TEST(Experiment, ContractHoldsWhatDecidesBitsAndNothingElse) {
   const auto contract = [&](const std::vector<std::string>& overrides) {
     const Experiment e = load("somewhere", overrides);

@@ -129,6 +129,18 @@ TEST(Run, AnotherExperimentInTheFolderIsRefused) {
   EXPECT_EQ(read_text(run / "ledger.jsonl"), before);
 }
 
+TEST(Run, ASecondTrainerInTheFolderIsRefused) {
+  const fs::path run = fresh_folder("locked");
+  const FolderLock held(run);
+  try {
+    train(load(run), {});
+    FAIL() << "the folder is taken";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("another process"), std::string::npos) << error.what();
+  }
+  EXPECT_FALSE(fs::exists(run / "ledger.jsonl"));
+}
+
 TEST(Run, VoidStepsTouchNothingAndStopTheRun) {
   const fs::path run = fresh_folder("void");
   try {
