@@ -64,7 +64,8 @@ double library_seconds(const MatmulShape& shape, int threads, int rounds) {
   std::vector<OnednnMatmul> candidates;
   candidates.emplace_back(args, false, threads);
   candidates.emplace_back(args, true, threads);
-  const std::vector<double> times = best_times_s({[&] { candidates[0].run(); }, [&] { candidates[1].run(); }}, rounds);
+  const std::vector<double> times = best_times_s({[&] { candidates[0].run(); }, [&] { candidates[1].run(); }},
+                                                 {.threads = threads, .rounds = rounds});
   return *std::min_element(times.begin(), times.end());
 }
 

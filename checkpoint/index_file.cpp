@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "checkpoint/hdf5_writer.h"
+#include "core/hdf5_writer.h"
 #include "checkpoint/shard_file.h"
 #include "core/error.h"
 #include "core/hdf5.h"

@@ -2,7 +2,7 @@
 
 #include <map>
 
-#include "checkpoint/hdf5_writer.h"
+#include "core/hdf5_writer.h"
 #include "core/error.h"
 
 namespace baekji {

@@ -31,8 +31,9 @@ inline float exp_f32(float x) {
   p = std::fma(p, r, 5.0000001201e-1F);
   p = std::fma(p, r * r, r);
   p = p + 1.0F;
-  const std::int32_t exponent = std::bit_cast<std::int32_t>(shifted) << 23;  // low bits of `shifted` hold n
-  const float scaled = std::bit_cast<float>(std::bit_cast<std::int32_t>(p) + exponent);
+  // The low bits of `shifted` hold n. Unsigned: what a NaN adds up to is thrown away below, but must not overflow.
+  const std::uint32_t exponent = std::bit_cast<std::uint32_t>(shifted) << 23;
+  const float scaled = std::bit_cast<float>(std::bit_cast<std::uint32_t>(p) + exponent);
   return x < -87.33F ? 0.0F : (x != x ? x : scaled);
 }
 

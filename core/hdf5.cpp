@@ -11,12 +11,6 @@ const bool kQuiet = [] {
   return true;
 }();
 
-Hdf5Handle link_creating_groups() {
-  Hdf5Handle plist(H5Pcreate(H5P_LINK_CREATE), "HDF5 refused a property list", "link creation");
-  hdf5_check(H5Pset_create_intermediate_group(plist.get(), 1), "HDF5 refused a property", "intermediate groups");
-  return plist;
-}
-
 std::string place_of(const std::string& path, const std::string& name) {
   return path + " : " + name;
 }
@@ -54,15 +48,6 @@ void hdf5_check(herr_t status, const std::string& problem, const std::string& pl
   if (status < 0) throw Error(problem).values("success", hdf5_reason()).at(place);
 }
 
-Hdf5File Hdf5File::create(const std::filesystem::path& path) {
-  Hdf5Handle plist(H5Pcreate(H5P_FILE_ACCESS), "HDF5 refused a property list", path.string());
-  hdf5_check(H5Pset_libver_bounds(plist.get(), H5F_LIBVER_V110, H5F_LIBVER_LATEST), "HDF5 refused a format version",
-             path.string());
-  Hdf5Handle file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, plist.get()), "cannot create an HDF5 file",
-                  path.string());
-  return Hdf5File(std::move(file), path.string());
-}
-
 Hdf5File Hdf5File::open_read_only(const std::filesystem::path& path) {
   if (!std::filesystem::exists(path)) {
     throw Error("no such file")
@@ -93,16 +78,6 @@ Hdf5Handle Hdf5File::open_dataset(const std::string& name) const {
                     place_of(path_, name));
 }
 
-Hdf5Handle Hdf5File::create_dataset(const std::string& name, hid_t type, std::span<const std::uint64_t> dims) {
-  std::vector<hsize_t> extents(dims.begin(), dims.end());
-  const std::string place = place_of(path_, name);
-  const Hdf5Handle space(H5Screate_simple(static_cast<int>(extents.size()), extents.data(), nullptr),
-                         "HDF5 refused an extent", place);
-  const Hdf5Handle links = link_creating_groups();
-  return Hdf5Handle(H5Dcreate2(file_.get(), name.c_str(), type, space.get(), links.get(), H5P_DEFAULT, H5P_DEFAULT),
-                    "cannot create an HDF5 dataset", place);
-}
-
 std::vector<std::uint64_t> Hdf5File::dims(const std::string& name) const {
   const Hdf5Handle dataset = open_dataset(name);
   const Hdf5Handle space(H5Dget_space(dataset.get()), "cannot read the extent of an HDF5 dataset",
@@ -113,29 +88,6 @@ std::vector<std::uint64_t> Hdf5File::dims(const std::string& name) const {
   hdf5_check(H5Sget_simple_extent_dims(space.get(), extents.data(), nullptr), "cannot read an HDF5 extent",
              place_of(path_, name));
   return {extents.begin(), extents.end()};
-}
-
-void Hdf5File::write_attribute(const std::string& object, const std::string& name, const std::string& text) {
-  const std::string place = place_of(path_, object + "@" + name);
-  const Hdf5Handle type(H5Tcopy(H5T_C_S1), "HDF5 refused a text type", place);
-  hdf5_check(H5Tset_size(type.get(), text.empty() ? 1 : text.size()), "HDF5 refused a text size", place);
-  hdf5_check(H5Tset_strpad(type.get(), H5T_STR_NULLPAD), "HDF5 refused a text padding", place);
-  hdf5_check(H5Tset_cset(type.get(), H5T_CSET_UTF8), "HDF5 refused a character set", place);
-  const Hdf5Handle space(H5Screate(H5S_SCALAR), "HDF5 refused a scalar", place);
-  const Hdf5Handle attribute(H5Acreate_by_name(file_.get(), object.c_str(), name.c_str(), type.get(), space.get(),
-                                               H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
-                             "cannot create an HDF5 attribute", place);
-  hdf5_check(H5Awrite(attribute.get(), type.get(), text.empty() ? "\0" : text.data()), "cannot write an HDF5 attribute",
-             place);
-}
-
-void Hdf5File::write_attribute(const std::string& object, const std::string& name, std::int64_t value) {
-  const std::string place = place_of(path_, object + "@" + name);
-  const Hdf5Handle space(H5Screate(H5S_SCALAR), "HDF5 refused a scalar", place);
-  const Hdf5Handle attribute(H5Acreate_by_name(file_.get(), object.c_str(), name.c_str(), H5T_STD_I64LE, space.get(),
-                                               H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
-                             "cannot create an HDF5 attribute", place);
-  hdf5_check(H5Awrite(attribute.get(), H5T_NATIVE_INT64, &value), "cannot write an HDF5 attribute", place);
 }
 
 bool Hdf5File::has_attribute(const std::string& object, const std::string& name) const {
@@ -170,12 +122,6 @@ std::int64_t Hdf5File::read_integer_attribute(const std::string& object, const s
   std::int64_t value = 0;
   hdf5_check(H5Aread(attribute.get(), H5T_NATIVE_INT64, &value), "cannot read an HDF5 attribute", place);
   return value;
-}
-
-void Hdf5File::close() {
-  if (!file_.defined()) return;
-  hdf5_check(H5Fflush(file_.get(), H5F_SCOPE_LOCAL), "cannot write an HDF5 file to its end", path_);
-  file_.close("cannot close an HDF5 file", path_);
 }
 
 namespace {

@@ -45,11 +45,9 @@ std::string hdf5_reason();
 /// Throws when `status` < 0.
 void hdf5_check(herr_t status, const std::string& problem, const std::string& place);
 
-/// An open HDF5 file. Names inside are full paths ("/layers/0/gain"); missing groups are created on write.
+/// An HDF5 file open for reading (core/hdf5_writer.h writes). Names inside are full paths ("/layers/0/gain").
 class Hdf5File {
  public:
-  /// Truncates an existing file.
-  static Hdf5File create(const std::filesystem::path& path);
   /// Throws a clear error when the file is missing, truncated or no HDF5 file.
   static Hdf5File open_read_only(const std::filesystem::path& path);
 
@@ -58,20 +56,13 @@ class Hdf5File {
   bool has(const std::string& name) const;
 
   Hdf5Handle open_dataset(const std::string& name) const;
-  /// A contiguous dataset of `type` (an HDF5 file type) and `dims`, not yet written.
-  Hdf5Handle create_dataset(const std::string& name, hid_t type, std::span<const std::uint64_t> dims);
   /// The extents of a dataset.
   std::vector<std::uint64_t> dims(const std::string& name) const;
 
   // Attributes of an object ("/" for the file itself).
-  void write_attribute(const std::string& object, const std::string& name, const std::string& text);
-  void write_attribute(const std::string& object, const std::string& name, std::int64_t value);
   std::string read_text_attribute(const std::string& object, const std::string& name) const;
   std::int64_t read_integer_attribute(const std::string& object, const std::string& name) const;
   bool has_attribute(const std::string& object, const std::string& name) const;
-
-  /// Flushes and closes; throws when not everything reached the file.
-  void close();
 
  private:
   Hdf5File(Hdf5Handle file, std::string path) : file_(std::move(file)), path_(std::move(path)) {}

@@ -169,8 +169,6 @@ struct TokenStore::Mapping {
     check_offsets();
     info.inputs.assign(reinterpret_cast<const char*>(map.part(input_extent, place)),
                        static_cast<std::size_t>(input_extent.count));
-    // Everything is read from the map from here on; HDF5 need not keep the file open.
-    file.close();
   }
 
   std::int64_t offset(std::int64_t document) const {

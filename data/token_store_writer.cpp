@@ -10,7 +10,7 @@
 #include <cstring>
 
 #include "core/file_system.h"
-#include "core/hdf5.h"
+#include "core/hdf5_writer.h"
 #include "core/random.h"
 #include "core/thread_pool.h"
 #include "data/progress.h"
@@ -150,7 +150,7 @@ class Builder {
   void split();
   template <class Stored>
   void write(SpooledDocuments& spooled);
-  void write_attributes(Hdf5File& file) const;
+  void write_attributes(Hdf5Writer& file) const;
 
   const TokenStoreOptions& options_;
   Tokenizer tokenizer_;
@@ -228,7 +228,7 @@ template <class Stored>
 void Builder::write(SpooledDocuments& spooled) {
   spooled.tokens.finish();
   spooled.ends.finish();
-  Hdf5File file = Hdf5File::create(partial_);
+  Hdf5Writer file(partial_);
   const std::uint64_t token_count[] = {static_cast<std::uint64_t>(info_.tokens)};
   const std::uint64_t offset_count[] = {static_cast<std::uint64_t>(info_.documents) + 1};
   constexpr bool kNarrow = sizeof(Stored) == 2;
@@ -245,6 +245,7 @@ void Builder::write(SpooledDocuments& spooled) {
   const auto flush = [&] {
     hdf5_write_range(token_set, memory_type, tokens_written, out.size(), out.data(), partial_.string());
     hdf5_write_range(offset_set, H5T_NATIVE_UINT64, offsets_written, offsets.size(), offsets.data(), partial_.string());
+    file.check();
     tokens_written += out.size();
     offsets_written += offsets.size();
     out.clear();
@@ -280,7 +281,7 @@ void Builder::write(SpooledDocuments& spooled) {
   file.close();
 }
 
-void Builder::write_attributes(Hdf5File& file) const {
+void Builder::write_attributes(Hdf5Writer& file) const {
   const auto put = [&](const char* name, const auto& value) { file.write_attribute("/", name, value); };
   put("format", std::string("baekji token store"));
   put("format_version", kTokenStoreVersion);

@@ -19,7 +19,7 @@ AttentionBackwardTask<Element>::Memory::Memory(ScratchCursor& cursor, const Atte
   if constexpr (kPacksTransposed) {
     weights = cursor.take<Element>(kQueries * kKeys);
     dscores = cursor.take<Element>(kQueries * kKeys);
-    transposed = cursor.take<std::byte>(row_groups(kKeys) * kStoredRows * kQueries / 2 * 4);
+    transposed = cursor.take<std::byte>(kKeys * kQueries / 2 * 4);
   } else {
     weights = scores;
     dscores = dweights;
@@ -203,7 +203,7 @@ template <class Element>
 void AttentionBackwardTask<Element>::add_to_keys(const QueryBlock& block, std::int64_t key, const Element* from,
                                                  const PackedHead<Element>& rows, float* out) {
   constexpr std::int64_t kStep = PackedHead<Element>::kStep;
-  constexpr std::int64_t kGroupBytes = kStoredRows * kQueries / kStep * 4;
+  constexpr std::int64_t kPanelBytes = kRowPanel * kQueries / kStep * 4;
   const std::int64_t keys = std::min(kKeys, shape_.keys - key);
   BlockProduct product{.a = reinterpret_cast<const std::byte*>(from),
                        .a_row = 4,
@@ -214,16 +214,17 @@ void AttentionBackwardTask<Element>::add_to_keys(const QueryBlock& block, std::i
                        .rows = keys,
                        .resume = true};
   if constexpr (kPacksTransposed) {
-    pack_row_groups({.source = reinterpret_cast<const std::byte*>(from),
-                     .type = DType::kBfloat16,
-                     .row_elements = kKeys,
-                     .inner = block.rows,
-                     .columns = keys,
-                     .panels = m_.transposed,
-                     .panel_bytes = kGroupBytes});
+    pack({.source = reinterpret_cast<const std::byte*>(from),
+          .type = DType::kBfloat16,
+          .row_elements = kKeys,
+          .inner = block.rows,
+          .columns = keys,
+          .panels = m_.transposed,
+          .panel_bytes = kPanelBytes,
+          .width = kRowPanel});
     product.a = m_.transposed;
-    product.a_step = kStoredRows * 4;
-    product.a_group = kGroupBytes;
+    product.a_step = kRowPanel * 4;
+    product.a_panel = kPanelBytes;
   }
   const std::byte* const a = product.a;
   for (std::int64_t g = 0; g < row_groups(keys); ++g) {

@@ -38,7 +38,7 @@ inline constexpr float kMasked = -std::numeric_limits<float>::infinity();
   p = fused(p, r, broadcast(5.0000001201e-1F));
   p = fused(p, r * r, r);
   p = p + broadcast(1.0F);
-  const F32 scaled = bits_of<F32>(bits_of<I32>(p) + (bits_of<I32>(shifted) << 23));
+  const F32 scaled = bits_of<F32>(bits_of<U32>(p) + (bits_of<U32>(shifted) << 23));
   const F32 finite = x < low ? F32{} : scaled;
   return x != x ? x : finite;
 }
@@ -78,12 +78,12 @@ struct HeadRows {
 };
 
 /// A block product: rows of `a` against packed columns, every element a fold over `steps` steps. Rows come either from
-/// `a` with strides (group_bytes = 0) or from packed row groups.
+/// `a` with strides, or from packed row panels.
 struct BlockProduct {
   const std::byte* a = nullptr;
   std::int64_t a_row = 0;    ///< bytes
   std::int64_t a_step = 0;   ///< bytes
-  std::int64_t a_group = 0;  ///< bytes between packed row groups; 0: not packed
+  std::int64_t a_panel = 0;  ///< bytes between packed row panels; 0: not packed
   const std::byte* panels = nullptr;
   std::int64_t panel_bytes = 0;
   std::int64_t steps = 0;
@@ -97,7 +97,8 @@ struct BlockProduct {
 template <class Element>
 void multiply_group(const BlockProduct& p, std::int64_t group, std::int64_t begin, std::int64_t end) {
   const RowGroup rows = row_group(p.rows, group);
-  TileArgs tile{.a = p.a_group != 0 ? p.a + group * p.a_group : p.a + rows.begin * p.a_row,
+  TileArgs tile{.a = p.a_panel != 0 ? p.a + rows.begin / kRowPanel * p.a_panel + rows.begin % kRowPanel * 4
+                                    : p.a + rows.begin * p.a_row,
                 .a_row = p.a_row,
                 .a_step = p.a_step,
                 .b_step = kTileColumns * 4,
@@ -207,25 +208,25 @@ struct PackedHead {
   /// Columns are rows of the head, the inner dim is d.
   void pack_rows_as_columns(const HeadRows<Element>& head, std::int64_t rows, std::int64_t head_dim) {
     panel_bytes = ceil_div(head_dim, kStep) * kTileColumns * 4;
-    pack_columns({.source = reinterpret_cast<const std::byte*>(head.data),
-                  .type = dtype_of<Element>(),
-                  .row_elements = head.row_elements,
-                  .inner_is_last = true,
-                  .inner = head_dim,
-                  .columns = rows,
-                  .panels = panels,
-                  .panel_bytes = panel_bytes});
+    pack({.source = reinterpret_cast<const std::byte*>(head.data),
+          .type = dtype_of<Element>(),
+          .row_elements = head.row_elements,
+          .inner_is_last = true,
+          .inner = head_dim,
+          .columns = rows,
+          .panels = panels,
+          .panel_bytes = panel_bytes});
   }
   /// Columns are d, the inner dim is the head's rows.
   void pack_rows_as_inner(const Element* data, std::int64_t row_elements, std::int64_t rows, std::int64_t head_dim) {
     panel_bytes = ceil_div(rows, kStep) * kTileColumns * 4;
-    pack_columns({.source = reinterpret_cast<const std::byte*>(data),
-                  .type = dtype_of<Element>(),
-                  .row_elements = row_elements,
-                  .inner = rows,
-                  .columns = head_dim,
-                  .panels = panels,
-                  .panel_bytes = panel_bytes});
+    pack({.source = reinterpret_cast<const std::byte*>(data),
+          .type = dtype_of<Element>(),
+          .row_elements = row_elements,
+          .inner = rows,
+          .columns = head_dim,
+          .panels = panels,
+          .panel_bytes = panel_bytes});
   }
   /// Panels from inner index `inner` (a multiple of kStep) on.
   const std::byte* from(std::int64_t inner) const { return panels + inner / kStep * kTileColumns * 4; }

@@ -73,7 +73,7 @@ class AttentionBackwardTask {
     float* dweights;        ///< [kQueries, kKeys]: dy v^T
     Element* weights;       ///< [kQueries, kKeys]; the scores' memory in fp32
     Element* dscores;       ///< [kQueries, kKeys]; the memory of dweights in fp32
-    std::byte* transposed;  ///< row groups of keys, bf16 only
+    std::byte* transposed;  ///< row panels of keys, bf16 only
     float* dq_rows;         ///< [kQueries, padded_dim]
     float* lse;             ///< [kQueries]
     float* delta;           ///< [kQueries]: dy . y

@@ -27,12 +27,12 @@ constexpr std::int64_t kLeastWork = 1 << 18;
 constexpr std::int64_t kAliasBytes = 4096;
 
 // Panels end off a power of two, for the same reason.
-constexpr std::int64_t kRowPanelBytes = kPackSteps * cpu::kStoredRows * 4 + 64;
+constexpr std::int64_t kRowPanelBytes = kPackSteps * cpu::kRowPanel * 4 + 64;
 constexpr std::int64_t kColumnPanelBytes = kPackSteps * kTileColumns * 4 + 64;
 constexpr std::int64_t kCopiedRowBytes = kStreamSteps * 4 + 64;
 
-constexpr std::int64_t kPartialBytes = std::max(kStreamRows * kStreamColumns, kPackRows * kPackColumns) * 4;
-constexpr std::int64_t kRowsBytes = std::max(cpu::row_groups(kPackRows) * kRowPanelBytes, kStreamRows * kCopiedRowBytes);
+constexpr std::int64_t kPartialBytes = std::max(kStreamRows * kStreamColumns, kPackRows* kPackColumns) * 4;
+constexpr std::int64_t kRowsBytes = std::max(kPackRows / cpu::kRowPanel * kRowPanelBytes, kStreamRows* kCopiedRowBytes);
 constexpr std::int64_t kColumnsBytes = kPackColumns / kTileColumns * kColumnPanelBytes;
 constexpr std::int64_t kTaskBytes = round_up(kPartialBytes, 4096) + round_up(kRowsBytes, 4096) + kColumnsBytes;
 
@@ -56,8 +56,10 @@ MatmulPlan plan_matmul(const MatmulProblem& p) {
     most_columns = kPackColumns;
     const auto tasks = [&] { return ceil_div(p.rows, most_rows) * ceil_div(p.columns, most_columns); };
     while (tasks() < std::min(wanted, kEnoughPackTasks) && most_columns > kTileColumns) {
-      if (most_columns >= most_rows) most_columns /= 2;
-      else most_rows /= 2;
+      if (most_columns >= most_rows)
+        most_columns /= 2;
+      else
+        most_rows /= 2;
     }
   }
   plan.row_tasks = ceil_div(p.rows, most_rows);
@@ -149,17 +151,18 @@ struct CpuMatmul::Task {
     const Tensor& out = run.args.c;
     const std::int64_t width = std::min(kTileColumns, columns - c);
     const std::int64_t vectors = ceil_div(width, cpu::kLanes);
-    const cpu::TileOutput output = !last                    ? cpu::TileOutput::kPartial
+    const cpu::TileOutput output = !last                 ? cpu::TileOutput::kPartial
                                    : run.args.accumulate ? cpu::TileOutput::kAccumulate
                                                          : cpu::TileOutput::kOverwrite;
     float* const partial_column = tile.partial;
     for (std::int64_t g = 0; g < cpu::row_groups(rows); ++g) {
       const cpu::RowGroup group = cpu::row_group(rows, g);
-      set_rows(tile, step, g, group.begin);
+      set_rows(tile, step, group.begin);
       prefetch_share();
       tile.partial = partial_column + group.begin * tile.partial_row;
-      const cpu::TileTarget<Output> target{
-          .c = out.as<Output>() + (row + group.begin) * out.stride(0) + column + c, .c_row = out.stride(0), .columns = width};
+      const cpu::TileTarget<Output> target{.c = out.as<Output>() + (row + group.begin) * out.stride(0) + column + c,
+                                           .c_row = out.stride(0),
+                                           .columns = width};
       if (last) prefetch_output(target, group.count);
       cpu::tile_function<Element, Output>(group.count, vectors)(tile, output, target);
     }
@@ -169,15 +172,16 @@ struct CpuMatmul::Task {
   static void prefetch_output(const cpu::TileTarget<Output>& target, std::int64_t count) {
     constexpr std::int64_t kLine = 64 / static_cast<std::int64_t>(sizeof(Output));
     for (std::int64_t r = 0; r < count; ++r) {
-      for (std::int64_t j = 0; j < target.columns; j += kLine) __builtin_prefetch(target.c + r * target.c_row + j, 1, 3);
+      for (std::int64_t j = 0; j < target.columns; j += kLine)
+        __builtin_prefetch(target.c + r * target.c_row + j, 1, 3);
     }
   }
 
-  void set_rows(cpu::TileArgs& tile, std::int64_t step, std::int64_t group, std::int64_t first) const {
+  void set_rows(cpu::TileArgs& tile, std::int64_t step, std::int64_t first) const {
     if (run.problem.packs_rows) {
-      tile.a = row_panels + group * kRowPanelBytes;
+      tile.a = row_panels + first / cpu::kRowPanel * kRowPanelBytes + first % cpu::kRowPanel * kStepBytes;
       tile.a_row = kStepBytes;
-      tile.a_step = cpu::kStoredRows * kStepBytes;
+      tile.a_step = cpu::kRowPanel * kStepBytes;
       return;
     }
     if (run.problem.copies_rows) {
@@ -225,20 +229,22 @@ struct CpuMatmul::Task {
 
   void pack_rows(std::int64_t step, std::int64_t inner) {
     const Tensor& a = run.args.a;
-    cpu::pack_row_groups({.source = reinterpret_cast<const std::byte*>(a.as<Element>() + step * kStep * a.stride(0) + row),
-                          .type = a.type(),
-                          .row_elements = a.stride(0),
-                          .inner = inner,
-                          .columns = rows,
-                          .panels = row_panels,
-                          .panel_bytes = kRowPanelBytes});
+    cpu::pack({.source = reinterpret_cast<const std::byte*>(a.as<Element>() + step * kStep * a.stride(0) + row),
+               .type = a.type(),
+               .row_elements = a.stride(0),
+               .inner = inner,
+               .columns = rows,
+               .panels = row_panels,
+               .panel_bytes = kRowPanelBytes,
+               .width = cpu::kRowPanel});
   }
 
   void copy_rows(std::int64_t step, std::int64_t inner) {
     const Tensor& a = run.args.a;
     const Element* from = a.as<Element>() + row * a.stride(0) + step * kStep;
     for (std::int64_t r = 0; r < rows; ++r) {
-      std::memcpy(row_panels + r * kCopiedRowBytes, from + r * a.stride(0), static_cast<std::size_t>(inner) * sizeof(Element));
+      std::memcpy(row_panels + r * kCopiedRowBytes, from + r * a.stride(0),
+                  static_cast<std::size_t>(inner) * sizeof(Element));
     }
   }
 
@@ -246,24 +252,27 @@ struct CpuMatmul::Task {
     const Tensor& b = run.args.b;
     const bool along = run.args.transpose_b;
     const std::int64_t offset = along ? column * b.stride(0) + step * kStep : step * kStep * b.stride(0) + column;
-    cpu::pack_columns({.source = reinterpret_cast<const std::byte*>(b.as<Element>() + offset),
-                       .type = b.type(),
-                       .row_elements = b.stride(0),
-                       .inner_is_last = along,
-                       .inner = inner,
-                       .columns = columns,
-                       .panels = column_panels,
-                       .panel_bytes = kColumnPanelBytes});
+    cpu::pack({.source = reinterpret_cast<const std::byte*>(b.as<Element>() + offset),
+               .type = b.type(),
+               .row_elements = b.stride(0),
+               .inner_is_last = along,
+               .inner = inner,
+               .columns = columns,
+               .panels = column_panels,
+               .panel_bytes = kColumnPanelBytes});
   }
 };
 
-CpuMatmul::CpuMatmul(ThreadPool& pool) : pool_(pool), scratch_(pool.threads()) { scratch_.reserve(kTaskBytes); }
+CpuMatmul::CpuMatmul(ThreadPool& pool) : pool_(pool), scratch_(pool.threads()) {
+  scratch_.reserve(kTaskBytes);
+}
 
 void CpuMatmul::run(const MatmulArgs& args) {
   check_arguments(args);
   const DType type = args.a.type();
   const bool inputs = type == args.b.type() && (type == DType::kFloat32 || type == DType::kBfloat16);
-  const bool output = args.c.type() == DType::kFloat32 || (args.c.type() == DType::kBfloat16 && type == DType::kBfloat16 && !args.accumulate);
+  const bool output = args.c.type() == DType::kFloat32 ||
+                      (args.c.type() == DType::kBfloat16 && type == DType::kBfloat16 && !args.accumulate);
   if (!inputs || !output) {
     throw Error("no CPU matmul for these element types")
         .values("fp32 x fp32 -> fp32, bf16 x bf16 -> bf16 or fp32; accumulation into fp32 only",
@@ -284,9 +293,12 @@ void CpuMatmul::run(const MatmulArgs& args) {
                  .packs_columns = !args.b_is_weight};
   run.plan = plan_matmul(run.problem);
   if (args.b_is_weight) run.weight = packed_weight(run);
-  if (type == DType::kFloat32) dispatch<float, float>(run);
-  else if (args.c.type() == DType::kFloat32) dispatch<Bfloat16, float>(run);
-  else dispatch<Bfloat16, Bfloat16>(run);
+  if (type == DType::kFloat32)
+    dispatch<float, float>(run);
+  else if (args.c.type() == DType::kFloat32)
+    dispatch<Bfloat16, float>(run);
+  else
+    dispatch<Bfloat16, Bfloat16>(run);
 }
 
 template <class Element, class Output>
@@ -310,14 +322,14 @@ const std::byte* CpuMatmul::packed_weight(const Run& run) {
   const std::int64_t row_bytes = b.stride(0) * size_of(b.type());
   pool_.for_ranges(run.problem.columns, 2 * kTileColumns, [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t offset = run.args.transpose_b ? begin * row_bytes : begin * size_of(b.type());
-    cpu::pack_columns({.source = static_cast<const std::byte*>(b.data()) + offset,
-                       .type = b.type(),
-                       .row_elements = b.stride(0),
-                       .inner_is_last = run.args.transpose_b,
-                       .inner = run.inner,
-                       .columns = end - begin,
-                       .panels = weight.panels.data() + begin / kTileColumns * run.packed_panel_bytes(),
-                       .panel_bytes = run.packed_panel_bytes()});
+    cpu::pack({.source = static_cast<const std::byte*>(b.data()) + offset,
+               .type = b.type(),
+               .row_elements = b.stride(0),
+               .inner_is_last = run.args.transpose_b,
+               .inner = run.inner,
+               .columns = end - begin,
+               .panels = weight.panels.data() + begin / kTileColumns * run.packed_panel_bytes(),
+               .panel_bytes = run.packed_panel_bytes()});
   });
   weight.version = version_;
   return weight.panels.data();

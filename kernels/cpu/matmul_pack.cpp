@@ -1,8 +1,6 @@
 #include "kernels/cpu/matmul_pack.h"
 
 #include <algorithm>
-#include <array>
-#include <span>
 
 namespace baekji::cpu {
 namespace {
@@ -43,33 +41,30 @@ void prefetch_rows(const Element* from, const StripArgs& args) {
 // Panels of a source that runs [inner, columns], some steps at a time: few enough that the source rows, each on a page
 // of its own, stay in the first-level caches while all panels take their part; enough that panels are written in runs.
 template <class Element>
-void pack_across(const PackArgs& args, std::span<const RowGroup> panels, std::byte* to) {
+void pack_across(const PackArgs& args) {
   constexpr std::int64_t kSteps = 8;
   constexpr std::int64_t kRun = kSteps * step_elements(dtype_of<Element>());
   const Element* source = reinterpret_cast<const Element*>(args.source);
-  for (std::int64_t run = 0; run < args.inner; run += kRun) {
+  for (std::int64_t run = 0; run < args.inner; run += kRun, source += kRun * args.row_elements) {
     StripArgs strip{
-        .row_elements = args.row_elements, .inner = std::min(kRun, args.inner - run), .to_step = args.stored_width * 4};
-    std::byte* panel_out = to + run / kRun * kSteps * strip.to_step;
-    prefetch_rows(source + (run + kRun) * args.row_elements + panels.front().begin,
-                  {.row_elements = args.row_elements,
-                   .inner = std::min(kRun, args.inner - run - kRun),
-                   .count = panels.back().begin + panels.back().count - panels.front().begin});
-    for (const RowGroup& panel : panels) {
-      const Element* from = source + run * args.row_elements + panel.begin;
-      for (std::int64_t c = 0; c < args.stored_width; c += kLanes) {
-        strip.count = panel.count - c;
-        strip.to = panel_out + c * 4;
+        .row_elements = args.row_elements, .inner = std::min(kRun, args.inner - run), .to_step = args.width * 4};
+    const std::int64_t steps = ceil_div(strip.inner, step_elements(dtype_of<Element>()));
+    prefetch_rows(
+        source + kRun * args.row_elements,
+        {.row_elements = args.row_elements, .inner = std::min(kRun, args.inner - run - kRun), .count = args.columns});
+    std::byte* panel = args.panels + run / kRun * kSteps * strip.to_step;
+    for (std::int64_t begin = 0; begin < args.columns; begin += args.width, panel += args.panel_bytes) {
+      for (std::int64_t c = 0; c < args.width; c += kLanes) {
+        strip.count = args.columns - begin - c;
+        strip.to = panel + c * 4;
         if (strip.count >= kLanes) {
-          pack_strip<true>(from + c, strip);
+          pack_strip<true>(source + begin + c, strip);
         } else if (strip.count > 0) {
-          pack_strip<false>(from + c, strip);
+          pack_strip<false>(source + begin + c, strip);
         } else {
-          const std::int64_t steps = ceil_div(strip.inner, step_elements(dtype_of<Element>()));
           for (std::int64_t s = 0; s < steps; ++s) store_vector(strip.to + s * strip.to_step, F32{});
         }
       }
-      panel_out += args.panel_bytes;
     }
   }
 }
@@ -83,12 +78,13 @@ void pack_across(const PackArgs& args, std::span<const RowGroup> panels, std::by
 }
 
 // One panel of a source that runs [columns, inner]: blocks of kLanes columns x kLanes steps, transposed in registers.
-void pack_panel_along(const PackArgs& args, std::int64_t begin, std::int64_t count, std::byte* to) {
+void pack_panel_along(const PackArgs& args, std::int64_t begin, std::byte* to) {
+  const std::int64_t count = std::min(args.width, args.columns - begin);
   const std::int64_t element_bytes = size_of(args.type);
   const std::int64_t row_bytes = args.row_elements * element_bytes;
   const std::int64_t inner_bytes = args.inner * element_bytes;
   const std::int64_t steps = ceil_div(inner_bytes, 4);
-  for (std::int64_t c = 0; c < args.stored_width; c += kLanes) {
+  for (std::int64_t c = 0; c < args.width; c += kLanes) {
     for (std::int64_t s = 0; s < steps; s += kLanes) {
       F32 block[kLanes];
 #pragma GCC unroll 16
@@ -100,48 +96,24 @@ void pack_panel_along(const PackArgs& args, std::int64_t begin, std::int64_t cou
       const std::int64_t rows = std::min<std::int64_t>(kLanes, steps - s);
 #pragma GCC unroll 16
       for (int r = 0; r < kLanes; ++r) {
-        if (r < rows) store_vector(to + ((s + r) * args.stored_width + c) * 4, block[r]);
+        if (r < rows) store_vector(to + ((s + r) * args.width + c) * 4, block[r]);
       }
-    }
-  }
-}
-
-// Panels in batches, whose ranges are worked out once for all steps.
-template <class RangeOf>
-void pack(const PackArgs& args, std::int64_t count, const RangeOf& range_of) {
-  constexpr std::int64_t kBatch = 32;
-  std::array<RowGroup, kBatch> ranges;
-  for (std::int64_t first = 0; first < count; first += kBatch) {
-    const std::int64_t batch = std::min(kBatch, count - first);
-    for (std::int64_t i = 0; i < batch; ++i) ranges[static_cast<std::size_t>(i)] = range_of(first + i);
-    const std::span<const RowGroup> panels(ranges.data(), static_cast<std::size_t>(batch));
-    std::byte* to = args.panels + first * args.panel_bytes;
-    if (args.inner_is_last) {
-      for (const RowGroup& panel : panels) {
-        pack_panel_along(args, panel.begin, panel.count, to);
-        to += args.panel_bytes;
-      }
-    } else if (args.type == DType::kBfloat16) {
-      pack_across<Bfloat16>(args, panels, to);
-    } else {
-      pack_across<float>(args, panels, to);
     }
   }
 }
 
 }  // namespace
 
-void pack_columns(const PackArgs& args) {
-  pack(args, ceil_div(args.columns, kTileColumns), [&](std::int64_t panel) {
-    const std::int64_t begin = panel * kTileColumns;
-    return RowGroup{.begin = begin, .count = std::min(kTileColumns, args.columns - begin)};
-  });
-}
-
-void pack_row_groups(const PackArgs& args) {
-  PackArgs group_args = args;
-  group_args.stored_width = kStoredRows;
-  pack(group_args, row_groups(args.columns), [&](std::int64_t group) { return row_group(args.columns, group); });
+void pack(const PackArgs& args) {
+  if (args.inner_is_last) {
+    for (std::int64_t begin = 0; begin < args.columns; begin += args.width) {
+      pack_panel_along(args, begin, args.panels + begin / args.width * args.panel_bytes);
+    }
+  } else if (args.type == DType::kBfloat16) {
+    pack_across<Bfloat16>(args);
+  } else {
+    pack_across<float>(args);
+  }
 }
 
 }  // namespace baekji::cpu

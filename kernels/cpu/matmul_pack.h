@@ -18,8 +18,8 @@ struct PackArgs {
   std::int64_t inner = 0;
   std::int64_t columns = 0;
   std::byte* panels = nullptr;
-  std::int64_t panel_bytes = 0;              ///< from one panel to the next
-  std::int64_t stored_width = kTileColumns;  ///< a multiple of kLanes
+  std::int64_t panel_bytes = 0;       ///< from one panel to the next
+  std::int64_t width = kTileColumns;  ///< kTileColumns as the b operand of tiles, kRowPanel as their a operand
 };
 
 /// Elements of the inner dim in one step.
@@ -27,27 +27,28 @@ constexpr std::int64_t step_elements(DType type) {
   return type == DType::kBfloat16 ? 2 : 1;
 }
 
-/// Panels of kTileColumns columns, as the b operand of a tile.
-void pack_columns(const PackArgs& args);
+void pack(const PackArgs& args);
 
-/// Groups of rows of a transposed operand a ([inner, rows]), as the a operand of tiles: group g holds the rows of
-/// row_group(args.columns, g). Words per step: kStoredRows.
-inline constexpr std::int64_t kStoredRows = (kTileRows + kLanes - 1) / kLanes * kLanes;
-void pack_row_groups(const PackArgs& args);
-
-/// `rows` rows in groups of at most kTileRows, as even as can be: no group is left with a sliver that starves the
-/// multiply-add units.
+/// The rows of an operand a in groups of at most kTileRows: first in panels of kRowPanel rows, then each panel as
+/// evenly as can be, so that no group is left with a sliver that starves the multiply-add units, and none straddles two
+/// panels.
+inline constexpr std::int64_t kRowPanel = 64;
 struct RowGroup {
   std::int64_t begin = 0;
   std::int64_t count = 0;
 };
 constexpr std::int64_t row_groups(std::int64_t rows) {
-  return (rows + kTileRows - 1) / kTileRows;
+  constexpr std::int64_t kPerPanel = (kRowPanel + kTileRows - 1) / kTileRows;
+  return rows / kRowPanel * kPerPanel + (rows % kRowPanel + kTileRows - 1) / kTileRows;
 }
 constexpr RowGroup row_group(std::int64_t rows, std::int64_t group) {
-  const std::int64_t groups = row_groups(rows);
-  const std::int64_t begin = rows * group / groups;
-  return {.begin = begin, .count = rows * (group + 1) / groups - begin};
+  const std::int64_t per_panel = row_groups(kRowPanel);
+  const std::int64_t first = group / per_panel * kRowPanel;
+  const std::int64_t panel_rows = rows - first < kRowPanel ? rows - first : kRowPanel;
+  const std::int64_t groups = row_groups(panel_rows);
+  const std::int64_t index = group % per_panel;
+  const std::int64_t begin = panel_rows * index / groups;
+  return {.begin = first + begin, .count = panel_rows * (index + 1) / groups - begin};
 }
 
 }  // namespace baekji::cpu

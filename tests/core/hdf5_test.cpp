@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/file_system.h"
+#include "core/hdf5_writer.h"
 
 namespace baekji {
 namespace {
@@ -15,7 +16,7 @@ class Hdf5Test : public ::testing::Test {
   ~Hdf5Test() override { posix_file_system().remove_all(path_); }
 
   void write_example() const {
-    Hdf5File file = Hdf5File::create(path_);
+    Hdf5Writer file(path_);
     const std::uint64_t dims[] = {1000};
     const Hdf5Handle dataset = file.create_dataset("/layers/0/gain", H5T_IEEE_F32LE, dims);
     std::vector<float> values(1000);
@@ -80,7 +81,7 @@ TEST_F(Hdf5Test, MissingForeignEmptyAndTruncatedFilesAreNamed) {
 }
 
 TEST_F(Hdf5Test, AFileCannotBeCreatedNowhere) {
-  EXPECT_THROW((void)Hdf5File::create(path_ / "below" / "a.h5"), Error);
+  EXPECT_THROW(Hdf5Writer(path_ / "below" / "a.h5"), Error);
 }
 
 }  // namespace

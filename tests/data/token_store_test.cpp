@@ -11,7 +11,7 @@
 #include <set>
 #include <thread>
 
-#include "core/hdf5.h"
+#include "core/hdf5_writer.h"
 #include "data/tokenizer.h"
 #include "tests/data/test_files.h"
 
@@ -190,7 +190,7 @@ TEST_F(TokenStoreTest, RefusesMissingForeignAndTruncatedFiles) {
   write_file(bad, "this is text, not HDF5\n");
   EXPECT_NE(error_of([&] { TokenStore::open(bad); }).find("not a readable HDF5 file"), std::string::npos);
   {
-    Hdf5File foreign = Hdf5File::create(bad);
+    Hdf5Writer foreign(bad);
     foreign.write_attribute("/", "title", std::string("something else"));
     foreign.close();
   }

@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "core/hdf5.h"
+#include "core/hdf5_writer.h"
 #include "core/thread_pool.h"
 #include "kernels/kernels.h"
 #include "proof/genesis.h"
@@ -112,7 +112,7 @@ void write_store(const Tokens& tokens, const fs::path& path) {
   }
   info.document_root = tree.root();
 
-  Hdf5File file = Hdf5File::create(path);
+  Hdf5Writer file(path);
   const std::uint64_t token_count[] = {tokens.ids.size()};
   const std::uint64_t offset_count[] = {tokens.offsets.size()};
   {

@@ -9,6 +9,7 @@
 #include "checkpoint/checkpoint_store.h"
 #include "proof/ledger.h"
 #include "tests/trainer/tiny_run.h"
+#include "trainer/folder_lock.h"
 
 namespace baekji::tiny {
 namespace {

@@ -1,4 +1,4 @@
-#include "checkpoint/hdf5_writer.h"
+#include "core/hdf5_writer.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -181,23 +181,29 @@ Hdf5Writer::~Hdf5Writer() = default;
 
 void Hdf5Writer::check() const {
   if (status_->error == 0) return;
-  Error error("cannot write a file of the checkpoint");
+  Error error("cannot write an HDF5 file");
   error.values("all its bytes", std::strerror(status_->error)).at(path_);
   if (status_->error == ENOSPC || status_->error == EDQUOT) {
-    error.hint("free some space, or keep fewer checkpoints (run.keep)");
+    error.hint("free some space; for a run, keep fewer checkpoints (run.keep)");
   }
   throw error;
 }
 
-void Hdf5Writer::write_dataset(const std::string& name, std::span<const float> values) {
+Hdf5Handle Hdf5Writer::create_dataset(const std::string& name, hid_t type, std::span<const std::uint64_t> dims) {
   const std::string place = place_of(path_, name);
-  const hsize_t extent = values.size();
-  const Hdf5Handle space(H5Screate_simple(1, &extent, nullptr), "HDF5 refused an extent", place);
+  const std::vector<hsize_t> extents(dims.begin(), dims.end());
+  const Hdf5Handle space(H5Screate_simple(static_cast<int>(extents.size()), extents.data(), nullptr),
+                         "HDF5 refused an extent", place);
   const Hdf5Handle links(H5Pcreate(H5P_LINK_CREATE), "HDF5 refused a property list", place);
   hdf5_check(H5Pset_create_intermediate_group(links.get(), 1), "HDF5 refused a property", place);
-  Hdf5Handle dataset(
-      H5Dcreate2(file_.get(), name.c_str(), H5T_IEEE_F32LE, space.get(), links.get(), H5P_DEFAULT, H5P_DEFAULT),
-      "cannot create an HDF5 dataset", place);
+  return Hdf5Handle(H5Dcreate2(file_.get(), name.c_str(), type, space.get(), links.get(), H5P_DEFAULT, H5P_DEFAULT),
+                    "cannot create an HDF5 dataset", place);
+}
+
+void Hdf5Writer::write_dataset(const std::string& name, std::span<const float> values) {
+  const std::string place = place_of(path_, name);
+  const std::uint64_t extent[] = {values.size()};
+  Hdf5Handle dataset = create_dataset(name, H5T_IEEE_F32LE, extent);
   hdf5_check(H5Dwrite(dataset.get(), H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()),
              "cannot write an HDF5 dataset", place);
   dataset.close("cannot write an HDF5 dataset", place);

@@ -25,6 +25,8 @@ class Hdf5Writer {
   hid_t get() const { return file_.get(); }
   const std::string& path() const { return path_; }
 
+  /// A contiguous dataset of `type` (an HDF5 file type) and `dims`, not yet written; missing groups are created.
+  Hdf5Handle create_dataset(const std::string& name, hid_t type, std::span<const std::uint64_t> dims);
   /// A one-dim contiguous dataset of little-endian fp32 with all its values; missing groups are created.
   void write_dataset(const std::string& name, std::span<const float> values);
   /// Attributes of an object that is there ("/" for the file itself).
