@@ -153,8 +153,8 @@ void AttentionBackwardTask<Element>::key_block(const QueryBlock& block, std::int
   for (std::int64_t g = 0; g < row_groups(block.rows); ++g) {
     const RowGroup rows = row_group(block.rows, g);
     const QueryBlock::Keys columns = visible_columns(block.visible(rows.begin, rows.count), key, shape_.keys);
-    multiply_group<Element>(scores, g, columns.begin, columns.end);
-    multiply_group<Element>(dweights, g, columns.begin, columns.end);
+    multiply_group<Element>(scores, g, columns.begin, round_up(columns.end, kSumLanes));
+    multiply_group<Element>(dweights, g, columns.begin, round_up(columns.end, kSumLanes));
     for (std::int64_t r = rows.begin; r < rows.begin + rows.count; ++r) weights_of_row(block, r, key, columns);
     if (columns.begin >= columns.end) continue;
     dq.a = reinterpret_cast<const std::byte*>(m_.dscores + columns.begin);

@@ -17,6 +17,10 @@ inline constexpr std::int64_t kKeys = CpuAttention::kKeyBlock;
 /// Lanes of every sum along a row, whatever the vector length: element i goes to lane i % 16.
 inline constexpr int kSumLanes = 16;
 inline constexpr int kSumVectors = kSumLanes / kLanes;
+/// What a group of rows sees of a key block is computed in ranges that begin at multiples of this: whole panels, and
+/// lane 0 of a sum.
+inline constexpr std::int64_t kKeyAlignment = 32;
+static_assert(kKeyAlignment % kTileColumns == 0 && kKeyAlignment % kSumLanes == 0 && kKeys % kKeyAlignment == 0);
 inline constexpr float kMasked = -std::numeric_limits<float>::infinity();
 
 /// exp_f32 of each lane, the same operations in the same order.
@@ -232,10 +236,10 @@ struct PackedHead {
   const std::byte* from(std::int64_t inner) const { return panels + inner / kStep * kTileColumns * 4; }
 };
 
-/// Bytes that `columns` x `inner` elements take packed.
+/// Bytes that `columns` x `inner` elements take packed; keys as columns may be read up to the next kKeyAlignment.
 template <class Element>
 constexpr std::int64_t packed_head_bytes(std::int64_t columns, std::int64_t inner) {
-  return round_up(columns, kTileColumns) * ceil_div(inner, PackedHead<Element>::kStep) * 4;
+  return round_up(columns, kKeyAlignment) * ceil_div(inner, PackedHead<Element>::kStep) * 4;
 }
 
 }  // namespace baekji::cpu

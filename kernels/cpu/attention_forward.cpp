@@ -86,7 +86,7 @@ void AttentionForwardTask<Element>::key_block(const QueryBlock& block, std::int6
     const RowGroup rows = row_group(block.rows, g);
     const QueryBlock::Keys columns = visible_columns(block.visible(rows.begin, rows.count), key, shape_.keys);
     if (columns.begin >= columns.end) continue;
-    multiply_group<Element>(scores, g, columns.begin, columns.end);
+    multiply_group<Element>(scores, g, columns.begin, round_up(columns.end, kSumLanes));
     for (std::int64_t r = rows.begin; r < rows.begin + rows.count; ++r) softmax_row(block, r, key, columns);
     output.a = reinterpret_cast<const std::byte*>(m_.weights + columns.begin);
     output.panels = v_.from(key + columns.begin);

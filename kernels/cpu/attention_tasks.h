@@ -97,12 +97,12 @@ class AttentionBackwardTask {
 };
 
 /// The columns [begin, end) of key block `key` that rows of a query block see, relative to the block and widened to
-/// whole panels at the front; empty when they see none.
+/// a multiple of kKeyAlignment at the front; empty when they see none.
 inline QueryBlock::Keys visible_columns(QueryBlock::Keys visible, std::int64_t key, std::int64_t keys) {
   const std::int64_t begin = std::max(visible.begin, key) - key;
   const std::int64_t end = std::min({visible.end, key + kKeys, keys}) - key;
   if (begin >= end) return {};
-  return {.begin = begin / kTileColumns * kTileColumns, .end = end};
+  return {.begin = begin / kKeyAlignment * kKeyAlignment, .end = end};
 }
 
 /// `x` where lanes (keys key + c ...) lie in [first, end), `otherwise` elsewhere.

@@ -149,7 +149,7 @@ template <class Vector>
 #if defined(BAEKJI_AVX512)
   _mm256_mask_storeu_epi16(to, static_cast<__mmask16>((1U << count) - 1U), (__m256i)v);
 #else
-  std::memcpy(to, &v, static_cast<std::size_t>(count) * sizeof(Bfloat16));
+  std::memcpy(static_cast<void*>(to), &v, static_cast<std::size_t>(count) * sizeof(Bfloat16));
 #endif
 }
 
