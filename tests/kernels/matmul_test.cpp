@@ -131,6 +131,9 @@ TEST(Matmul, IsTheSpecifiedFoldInEveryVariant) {
 TEST(Matmul, LongInnerDimsAndManyTasksKeepTheFold) {
   for (const DType type : {DType::kFloat32, DType::kBfloat16}) {
     expect_specified({70, 600, 4500}, {.type = type, .transpose_b = true, .weight = true}, {1, 2, 3, 8});
+    // Rows whose distance aliases in the cache are copied first.
+    expect_specified({67, 90, 2048}, {.type = type, .transpose_b = true, .weight = true}, {1, 3});
+    expect_specified({20, 600, 3072}, {.type = type, .weight = true}, {2});
     expect_specified({130, 300, 1025}, {.type = type, .transpose_a = true, .accumulate = true}, {1, 2, 3, 8});
     expect_specified({300, 90, 513}, {.type = type, .transpose_b = true}, {3});
     if (HasFatalFailure()) return;
