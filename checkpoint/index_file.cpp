@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <array>
 
-#include "core/hdf5_writer.h"
 #include "checkpoint/shard_file.h"
 #include "core/error.h"
 #include "core/hdf5.h"
+#include "core/hdf5_writer.h"
 
 namespace baekji {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <map>
 
-#include "core/hdf5_writer.h"
 #include "core/error.h"
+#include "core/hdf5_writer.h"
 
 namespace baekji {
 namespace {
