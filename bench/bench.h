@@ -31,7 +31,7 @@ class Tensors {
 
 /// The shortest of the rounds of each candidate, in seconds (one thread: of its CPU time, so that others on a shared
 /// machine count less), taken in turns so that a slow spell of a shared machine
-/// hits all of them. One unmeasured run of each goes first. Between candidates there is a pause, because OpenMP's
+/// hits all of them, each after an unmeasured run. Between candidates there is a pause, because OpenMP's
 /// threads go on spinning for a while after a parallel region.
 std::vector<double> best_times_s(const std::vector<std::function<void()>>& candidates, const Options& options);
 

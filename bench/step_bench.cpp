@@ -49,15 +49,17 @@ struct Measured {
   double bandwidth = 0;
 };
 
-// Seconds that the library needs for one product of this shape.
+// Seconds that the library needs for one product of this shape; in fp32 where it has no bf16 products here.
 double library_seconds(const MatmulShape& shape, int threads, int rounds) {
   Tensors memory;
+  const DType input = library_matmul_type(shape.input);
+  const DType output = input == shape.input ? shape.output : DType::kFloat32;
   const auto operand = [&](bool transposed, std::int64_t rows, std::int64_t columns) {
-    return transposed ? memory.make(shape.input, {columns, rows}) : memory.make(shape.input, {rows, columns});
+    return transposed ? memory.make(input, {columns, rows}) : memory.make(input, {rows, columns});
   };
   const MatmulArgs args{.a = operand(shape.transpose_a, shape.m, shape.inner),
                         .b = operand(shape.transpose_b, shape.inner, shape.n),
-                        .c = memory.make(shape.output, {shape.m, shape.n}),
+                        .c = memory.make(output, {shape.m, shape.n}),
                         .transpose_a = shape.transpose_a,
                         .transpose_b = shape.transpose_b,
                         .accumulate = shape.accumulate};
@@ -161,6 +163,7 @@ class StepBench {
                                            {"threads", pool_.threads()},
                                            {"tensor_grains", e_.numerics.tensor_grains},
                                            {"replicas", e_.numerics.replicas},
+                                           {"library_type", name_of(library_type())},
                                            {"ceiling_gflops", m.ceiling_flops / 1e9},
                                            {"bandwidth_gbs", m.bandwidth / 1e9},
                                            {"bound_tokens_per_s", bound},
@@ -174,14 +177,16 @@ class StepBench {
     }
     fmt::print("{} {}, {} threads, tensor_grains {}, replicas {}\n", e_.identity.name, e_.numerics.precision,
                pool_.threads(), e_.numerics.tensor_grains, e_.numerics.replicas);
-    fmt::print("matmul ceiling      {:>8.1f} GFLOP/s     copy bandwidth {:.1f} GB/s\n", m.ceiling_flops / 1e9,
-               m.bandwidth / 1e9);
+    fmt::print("matmul ceiling      {:>8.1f} GFLOP/s     copy bandwidth {:.1f} GB/s     library products in {}\n",
+               m.ceiling_flops / 1e9, m.bandwidth / 1e9, name_of(library_type()));
     fmt::print("GEMM-only bound     {:>8.0f} tokens/s    ({:.1f} ms; our own products take {:.1f} ms)\n", bound,
                m.bound_s * 1e3, m.own_s * 1e3);
     fmt::print("whole training step {:>8.0f} tokens/s    ({:.1f} ms)\n", tokens_per_s, m.step_s * 1e3);
     fmt::print("share of the bound  {:>8.1f} %\n", 100 * tokens_per_s / bound);
     print_tables(timed_, m, a_.steps, library);
   }
+
+  DType library_type() const { return library_matmul_type(element_types(e_.numerics).compute); }
 
   Arguments a_;
   Experiment e_;

@@ -52,7 +52,16 @@ class SquareMatmul {
 
 }  // namespace
 
-double measure_matmul_ceiling(ThreadPool& pool, DType type) {
+DType library_matmul_type(DType type) {
+  if (type != DType::kBfloat16) return type;
+  // oneDNN numbers instruction sets as bit masks that hold those before them.
+  const auto here = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
+  const auto needed = static_cast<unsigned>(dnnl::cpu_isa::avx512_core);
+  return (here & needed) == needed ? type : DType::kFloat32;
+}
+
+double measure_matmul_ceiling(ThreadPool& pool, DType requested) {
+  const DType type = library_matmul_type(requested);
   constexpr double kBudget_s = 0.3;
   constexpr std::int64_t kPerThread = 4;
   const int threads = pool.threads();

@@ -285,8 +285,9 @@ void CpuMatmul::run(const MatmulArgs& args) {
   run.problem = {.rows = args.c.dim(0),
                  .columns = args.c.dim(1),
                  .steps = ceil_div(run.inner, cpu::step_elements(type)),
-                 // A transposed fp32 operand is broadcast from where it lies; bf16 must be paired along the inner dim.
-                 .packs_rows = args.transpose_a && type == DType::kBfloat16,
+                 // A transposed fp32 operand is broadcast from where it lies, unless tiles have so few rows that they
+                 // come for it too often; bf16 must be paired along the inner dim.
+                 .packs_rows = args.transpose_a && (type == DType::kBfloat16 || cpu::kTileRows < 8),
                  .transposed_rows = args.transpose_a,
                  .copies_rows = !args.transpose_a && args.b_is_weight && args.c.dim(0) > 1 &&
                                 args.a.stride(0) * size_of(type) % kAliasBytes == 0,

@@ -53,7 +53,7 @@ class CpuMatmul {
   void run(const MatmulArgs& args);
   void weights_changed() { ++version_; }
 
-  /// What decides bits here, for the kernel set. fp32 is the same on every machine; bf16 too (see dot_pairs).
+  /// What decides bits here, for the kernel set. fp32 is the same on every machine; bf16 too (see dot_pairs_portable).
   std::string describe() const;
 
   /// Bytes of all packed weights so far, and of the threads' working memory.

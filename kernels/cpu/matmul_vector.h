@@ -76,20 +76,59 @@ template <class Vector>
   return bits_of<F32>((u & 0x7F800000U) == 0U ? u & 0x80000000U : u);
 }
 
+/// The two bf16 values of each lane as fp32.
+[[gnu::always_inline]] inline F32 upper_of_pairs(U32 x) {
+  return bits_of<F32>(x & 0xFFFF0000U);
+}
+[[gnu::always_inline]] inline F32 lower_of_pairs(U32 x) {
+  return bits_of<F32>(x << 16);
+}
+
 /// c + the products of the two bf16 pairs in each lane: the upper ones first, then the lower ones, each by a fused
 /// multiply-add; subnormal operands and results are zero. This is what VDPBF16PS computes (Intel SDM; AMD Zen 4
-/// agrees).
+/// agrees), and the specification of the tile's folds over pairs.
 [[gnu::always_inline]] inline F32 dot_pairs_portable(U32 a, U32 b, F32 c) {
-  const auto upper = [](U32 x) { return flush_subnormal(bits_of<F32>(x & 0xFFFF0000U)); };
-  const auto lower = [](U32 x) { return flush_subnormal(bits_of<F32>(x << 16)); };
-  c = flush_subnormal(fused(upper(a), upper(b), flush_subnormal(c)));
-  return flush_subnormal(fused(lower(a), lower(b), c));
+  c = flush_subnormal(
+      fused(flush_subnormal(upper_of_pairs(a)), flush_subnormal(upper_of_pairs(b)), flush_subnormal(c)));
+  return flush_subnormal(fused(flush_subnormal(lower_of_pairs(a)), flush_subnormal(lower_of_pairs(b)), c));
 }
-[[gnu::always_inline]] inline F32 dot_pairs(U32 a, U32 b, F32 c) {
+
 #if defined(BAEKJI_AVX512) && defined(__AVX512BF16__)
-  return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b);
+#define BAEKJI_DOT_PAIRS 1
+#endif
+
+/// While one lives, this thread's vector arithmetic takes and gives zero for subnormals, as VDPBF16PS does by itself:
+/// a processor without that instruction then needs no flushing of its own between two fused multiply-adds. Results
+/// must be kept (see keep_here) on its inner side: the compiler does not know that arithmetic depends on the mode.
+class SubnormalsAreZero {
+ public:
+#if defined(__SSE2__)
+  SubnormalsAreZero() {
+    _mm_setcsr(saved_ | kFlushToZero | kDenormalsAreZero);
+  }
+  ~SubnormalsAreZero() {
+    _mm_setcsr(saved_);
+  }
+
+ private:
+  static constexpr unsigned kFlushToZero = 0x8000;
+  static constexpr unsigned kDenormalsAreZero = 0x0040;
+  unsigned saved_ = _mm_getcsr();
 #else
-  return dot_pairs_portable(a, b, c);
+  SubnormalsAreZero() {}
+  ~SubnormalsAreZero() {}
+#endif
+  SubnormalsAreZero(const SubnormalsAreZero&) = delete;
+  SubnormalsAreZero& operator=(const SubnormalsAreZero&) = delete;
+};
+
+/// Keeps arithmetic that gives or takes `x` on its side of this line.
+template <class Vector>
+[[gnu::always_inline]] inline void keep_here(Vector& x) {
+#if defined(__SSE2__)
+  asm volatile("" : "+x"(x));
+#else
+  (void)x;
 #endif
 }
 

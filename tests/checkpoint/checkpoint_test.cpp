@@ -5,7 +5,7 @@
 #include "checkpoint/shard_file.h"
 #include "core/hdf5.h"
 #include "tests/checkpoint/run_fixture.h"
-#include "tests/proof/python.h"
+#include "tests/python.h"
 
 namespace baekji {
 namespace {
@@ -144,7 +144,8 @@ TEST_F(CheckpointTest, PiecesOfUnalignedRanges) {
 }
 
 TEST_F(CheckpointTest, H5pyReadsTheIndex) {
-  if (!have_python("h5py")) GTEST_SKIP() << "python3-h5py is not installed";
+  const std::string python = find_python("h5py");
+  if (python.empty()) GTEST_SKIP() << "python3-h5py is not installed";
   CheckpointStore store(checkpoints());
   SampleState saved(sample_tensors(4), 3);
   save(store, saved, 1, 4);
@@ -162,7 +163,7 @@ TEST_F(CheckpointTest, H5pyReadsTheIndex) {
     }
   }
   const PythonResult result =
-      run_python("tests/checkpoint/read_index.py", (store.path_of(1) / kIndexFileName).string() + names);
+      run_python(python, "tests/checkpoint/read_index.py", (store.path_of(1) / kIndexFileName).string() + names);
   ASSERT_EQ(0, result.status) << result.output;
   EXPECT_EQ(expected, result.output);
   std::puts("h5py reads every logical tensor and moment of index.h5 exactly");

@@ -37,6 +37,11 @@ void tied(ModelConfig& m) {
   m.qk_norm = true;
 }
 
+// Else GoogleTest prints the bytes of the struct, padding included, as part of the test's name.
+void PrintTo(const Case& c, std::ostream* out) {
+  *out << c.name;
+}
+
 class WholeModel : public testing::TestWithParam<Case> {};
 
 TEST_P(WholeModel, GradientsAgreeWithComplexStep) {

@@ -11,7 +11,6 @@
 #include "core/error.h"
 #include "core/random.h"
 #include "proof/kernel_set.h"
-#include "tests/proof/python.h"
 
 namespace baekji {
 namespace {

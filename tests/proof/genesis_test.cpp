@@ -8,8 +8,8 @@
 
 #include "core/error.h"
 #include "proof/state_root.h"
-#include "tests/proof/python.h"
 #include "tests/proof/state_fixture.h"
+#include "tests/python.h"
 
 namespace baekji {
 namespace {
@@ -107,7 +107,8 @@ nlohmann::json describe(const TensorDeclaration& d) {
 }
 
 TEST(Genesis, PythonRegeneratesElements) {
-  if (!have_python()) GTEST_SKIP() << "python3 is not installed";
+  const std::string python = find_python();
+  if (python.empty()) GTEST_SKIP() << "python3 is not installed";
   const TensorDeclaration d{{.name = "layers.11.feed_forward.down", .shape = {70000, 70000}},
                             {Initialisation::Kind::kNormal, 0.0123}};
   nlohmann::json input = {
@@ -120,21 +121,22 @@ TEST(Genesis, PythonRegeneratesElements) {
         "{}{:08x}", i == 0 ? "" : "\n",
         std::bit_cast<std::uint32_t>(genesis_value(d.tensor, d.initialisation, 18446744073709551615ULL, index)));
   }
-  const PythonResult result = run_python("tests/proof/independent.py", "elements", input.dump());
+  const PythonResult result = run_python(python, "tests/proof/independent.py", "elements", input.dump());
   ASSERT_EQ(0, result.status) << result.output;
   EXPECT_TRUE(expected == result.output) << result.output.substr(0, 200);
   std::puts("an independent Python program regenerated 4,000 elements of step 0, every bit equal");
 }
 
 TEST(Genesis, PythonRegeneratesTheStateRoot) {
-  if (!have_python()) GTEST_SKIP() << "python3 is not installed";
+  const std::string python = find_python();
+  if (python.empty()) GTEST_SKIP() << "python3 is not installed";
   ThreadPool pool(2);
   for (const std::int64_t grains : {1, 4}) {
     SampleState state(sample_tensors(grains), 2);
     fill_genesis(state.shards(), kSeed, pool);
     nlohmann::json input = {{"seed", kSeed}, {"tensors", nlohmann::json::array()}};
     for (const TensorDeclaration& d : state.declarations()) input["tensors"].push_back(describe(d));
-    const PythonResult result = run_python("tests/proof/independent.py", "state", input.dump());
+    const PythonResult result = run_python(python, "tests/proof/independent.py", "state", input.dump());
     ASSERT_EQ(0, result.status) << result.output;
     EXPECT_EQ(to_hex(state_root(state.shards(), pool)), result.output);
     std::printf("G = %d: C++ and an independent Python program agree on the step-0 root %.16s...\n",

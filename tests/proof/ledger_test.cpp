@@ -10,7 +10,7 @@
 
 #include "core/error.h"
 #include "proof/contract.h"
-#include "tests/proof/python.h"
+#include "tests/python.h"
 
 namespace baekji {
 namespace {
@@ -279,13 +279,14 @@ TEST_F(LedgerTest, StepDifferences) {
 }
 
 TEST_F(LedgerTest, PythonChecksTheChain) {
-  if (!have_python()) GTEST_SKIP() << "python3 is not installed";
+  const std::string python = find_python();
+  if (python.empty()) GTEST_SKIP() << "python3 is not installed";
   write_sample(20);
   {
     Ledger ledger = Ledger::open(path_);
     ledger.append_event("note", {{"text", "\u00e9\u7a7a \"quoted\" \\ \t \x01 \x7f /"}, {"n", -5}});
   }
-  const PythonResult result = run_python("tests/proof/independent.py", "ledger " + path_.string());
+  const PythonResult result = run_python(python, "tests/proof/independent.py", "ledger " + path_.string());
   ASSERT_EQ(0, result.status) << result.output;
   EXPECT_EQ("22 " + to_hex(Ledger::open_read_only(path_).head()), result.output);
 }

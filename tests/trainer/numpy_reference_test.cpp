@@ -19,6 +19,7 @@
 #include "core/thread_pool.h"
 #include "kernels/kernels.h"
 #include "proof/genesis.h"
+#include "tests/python.h"
 #include "trainer/engine.h"
 
 namespace baekji {
@@ -228,41 +229,19 @@ TEST_F(NumpyReference, OtherNumericsReachTheSameLosses) {
   expect_agreement(train(*kernels, pool, {"numerics.replicas=4", "numerics.micro_batch=1", "layout.recompute='full'"}));
 }
 
-std::string python_with_numpy() {
-  for (const char* python : {"python3", "/usr/bin/python3"}) {
-    if (std::system((std::string(python) + " -c 'import numpy' >/dev/null 2>&1").c_str()) == 0) return python;
-  }
-  return "";
-}
-
-struct ScriptResult {
-  int status = -1;
-  std::string output;
-};
-
-ScriptResult run_script(const std::string& python, const std::string& arguments) {
-  const std::string command =
-      python + " '" BAEKJI_SOURCE_DIR "/tests/numpy/reference_training.py' " + arguments + " 2>&1";
-  ScriptResult result;
-  FILE* const pipe = popen(command.c_str(), "r");
-  if (pipe == nullptr) return result;
-  char buffer[4096];
-  while (const std::size_t n = std::fread(buffer, 1, sizeof buffer, pipe)) result.output.append(buffer, n);
-  result.status = pclose(pipe);
-  return result;
-}
+constexpr const char* kScript = "tests/numpy/reference_training.py";
 
 class NumpyScript : public testing::Test {
  protected:
   void SetUp() override {
-    python_ = python_with_numpy();
+    python_ = find_python("numpy");
     if (python_.empty()) GTEST_SKIP() << "no python3 with numpy (Debian: apt-get install python3-numpy)";
   }
   std::string python_;
 };
 
 TEST_F(NumpyScript, PrintsTheLiteralsOfThisFile) {
-  const ScriptResult script = run_script(python_, "");
+  const PythonResult script = run_python(python_, kScript, "");
   ASSERT_EQ(script.status, 0) << script.output;
   std::istringstream lines(script.output);
   std::size_t count = 0;
@@ -279,14 +258,14 @@ TEST_F(NumpyScript, PrintsTheLiteralsOfThisFile) {
 }
 
 TEST_F(NumpyScript, GradientAgreesWithCentralDifferences) {
-  const ScriptResult script = run_script(python_, "--check");
+  const PythonResult script = run_python(python_, kScript, "--check");
   EXPECT_EQ(script.status, 0) << script.output;
   std::printf("%s", script.output.c_str());
 }
 
 TEST_F(NumpyScript, TrainsOnTheSameTokens) {
   const fs::path path = fs::path(testing::TempDir()) / ("baekji_numpy_tokens_" + std::to_string(getpid()));
-  const ScriptResult script = run_script(python_, "--data '" + path.string() + "'");
+  const PythonResult script = run_python(python_, kScript, "--data '" + path.string() + "'");
   ASSERT_EQ(script.status, 0) << script.output;
   std::ifstream file(path);
   for (const SourceRecipe& recipe : kSources) {

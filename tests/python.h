@@ -11,8 +11,13 @@
 
 namespace baekji {
 
-inline bool have_python(const std::string& modules = "json") {
-  return std::system(("python3 -c 'import " + modules + "' >/dev/null 2>&1").c_str()) == 0;
+/// A Python 3 that has these modules; empty when there is none. Debian's own comes second: a machine may have another
+/// one first on its path, which does not see Debian's packages.
+inline std::string find_python(const std::string& modules = "json") {
+  for (const char* python : {"python3", "/usr/bin/python3"}) {
+    if (std::system((std::string(python) + " -c 'import " + modules + "' >/dev/null 2>&1").c_str()) == 0) return python;
+  }
+  return "";
 }
 
 struct PythonResult {
@@ -21,10 +26,11 @@ struct PythonResult {
 };
 
 /// `script` is relative to the source directory; `input` becomes its standard input.
-inline PythonResult run_python(const std::string& script, const std::string& arguments, const std::string& input = "") {
+inline PythonResult run_python(const std::string& python, const std::string& script, const std::string& arguments,
+                               const std::string& input = "") {
   const std::string file = testing::TempDir() + "baekji_python_" + std::to_string(getpid()) + ".json";
   std::ofstream(file) << input;
-  const std::string command = "python3 " BAEKJI_SOURCE_DIR "/" + script + " " + arguments + " < " + file + " 2>&1";
+  const std::string command = python + " '" BAEKJI_SOURCE_DIR "/" + script + "' " + arguments + " < " + file + " 2>&1";
   PythonResult result;
   FILE* const pipe = popen(command.c_str(), "r");
   if (pipe == nullptr) return result;
