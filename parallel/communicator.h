@@ -1,40 +1,128 @@
 #pragma once
 // Communicator: ordered collectives of one group of ranks. `self` is the identity, so no layer asks how many ranks
-// there are.
+// there are; `threads` runs the ranks in one process; `mpi` is the cluster's.
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "core/tensor.h"
 
 namespace baekji {
 
-/// Reductions that give the same bits in any order: integer sums, and maxima. There is no floating-point sum: sums over
-/// ranks go through the grain tree or through fixed point.
+/// Reductions that give the same bits in any order: integer sums (which wrap), and maxima (a NaN is the largest of
+/// all). There is no floating-point sum: sums over ranks go through the grain tree or through fixed point.
 enum class ReduceOp : std::uint8_t { kSumInteger, kMax };
 
-/// Calls on one communicator are collective and happen in the same order on every rank. Tensors are contiguous.
+enum class CollectiveKind : std::uint8_t {
+  kAllReduce,
+  kReduceScatter,
+  kAllGather,
+  kAllToAll,
+  kBroadcast,
+  kSend,
+  kReceive,
+  kBarrier,
+  kSplit,
+};
+std::string_view name_of(CollectiveKind kind);
+
+/// One call on a communicator: what the ranks of its group have to agree on.
+struct CollectiveCall {
+  CollectiveKind kind = CollectiveKind::kBarrier;
+  std::int64_t sequence = 0;  ///< calls on this communicator before this one
+  DType type = DType::kFloat32;
+  std::int64_t count = 0;   ///< elements of the input
+  std::int32_t detail = 0;  ///< the reduction, or the root; the peer in send and receive
+  bool operator==(const CollectiveCall&) const = default;
+  /// "all_reduce 17 of 128 int64"
+  std::string describe() const;
+};
+
+/// What the communicators of a job share: how long a rank waits for the others, and what it is busy with.
+struct CommunicatorWatch {
+#if defined(NDEBUG)
+  static constexpr bool kDebug = false;
+#else
+  static constexpr bool kDebug = true;
+#endif
+  double limit_s = 600;               ///< a call that takes longer is an error that names who has not arrived
+  bool compare_calls = kDebug;        ///< ranks compare their calls before each one, at the cost of a small exchange
+  std::atomic<std::int64_t> step{0};  ///< the training step, for messages
+};
+
+/// Bytes that this rank has sent, counted as bandwidth-optimal algorithms would send them (docs/parallel.md).
+struct Traffic {
+  std::int64_t calls = 0;
+  std::int64_t sent_bytes = 0;
+};
+
+/// Calls on one communicator are collective and happen in the same order on every rank. Tensors are contiguous. A call
+/// that the ranks disagree on, or that some rank does not reach in time, throws Error; the communicator is then of no
+/// further use.
 class Communicator {
  public:
   virtual ~Communicator() = default;
-  virtual int rank() const = 0;
-  virtual int size() const = 0;
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
 
-  /// Ranks with equal `color` form a new group, ordered by `key`, then by rank.
-  virtual std::unique_ptr<Communicator> split(int color, int key) = 0;
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  /// Traffic of this communicator; those split from it count their own.
+  const Traffic& traffic() const { return traffic_; }
+
+  /// Ranks with equal `color` form a new group, ordered by `key`, then by rank. `name` says what it is in messages.
+  std::unique_ptr<Communicator> split(int color, int key, const std::string& name);
 
   /// In place. kSumInteger needs int32 or int64; kMax also takes fp32 and fp64.
-  virtual void all_reduce(const Tensor& values, ReduceOp op) = 0;
-  /// output = this rank's part (of size() equal parts of dim 0) of the reduction of all inputs.
-  virtual void reduce_scatter(const Tensor& input, const Tensor& output, ReduceOp op) = 0;
-  /// output = all inputs in rank order along dim 0; the input may be its own part of the output.
-  virtual void all_gather(const Tensor& input, const Tensor& output) = 0;
-  /// Part r of input goes to rank r; part r of output comes from rank r (equal parts of dim 0).
-  virtual void all_to_all(const Tensor& input, const Tensor& output) = 0;
-  virtual void broadcast(const Tensor& values, int root) = 0;
-  virtual void send(const Tensor& values, int to) = 0;
-  virtual void receive(const Tensor& values, int from) = 0;
-  virtual void barrier() = 0;
+  void all_reduce(const Tensor& values, ReduceOp op);
+  /// output = this rank's part (of size() equal parts) of the reduction of all inputs; it may lie in its own place in
+  /// the input.
+  void reduce_scatter(const Tensor& input, const Tensor& output, ReduceOp op);
+  /// output = all inputs in rank order; the input may lie in its own place in the output.
+  void all_gather(const Tensor& input, const Tensor& output);
+  /// Part r of the input goes to rank r; part r of the output comes from rank r (equal parts). Apart in memory.
+  void all_to_all(const Tensor& input, const Tensor& output);
+  void broadcast(const Tensor& values, int root);
+  /// Returns when the values may be overwritten, which may be as late as when the receiver has them.
+  void send(const Tensor& values, int to);
+  void receive(const Tensor& values, int from);
+  void barrier();
+
+ protected:
+  Communicator(int rank, int size, std::string name, std::shared_ptr<CommunicatorWatch> watch);
+
+  const std::string& name() const { return name_; }
+  const std::shared_ptr<CommunicatorWatch>& watch() const { return watch_; }
+  /// "rank 2 of 4 of the tensor group, step 17"
+  std::string place() const;
+
+ private:
+  virtual std::unique_ptr<Communicator> do_split(const CollectiveCall& call, int color, int key,
+                                                 const std::string& name) = 0;
+  virtual void do_all_reduce(const CollectiveCall& call, const Tensor& values, ReduceOp op) = 0;
+  virtual void do_reduce_scatter(const CollectiveCall& call, const Tensor& input, const Tensor& output,
+                                 ReduceOp op) = 0;
+  virtual void do_all_gather(const CollectiveCall& call, const Tensor& input, const Tensor& output) = 0;
+  virtual void do_all_to_all(const CollectiveCall& call, const Tensor& input, const Tensor& output) = 0;
+  virtual void do_broadcast(const CollectiveCall& call, const Tensor& values, int root) = 0;
+  virtual void do_send(const CollectiveCall& call, const Tensor& values, int to) = 0;
+  virtual void do_receive(const CollectiveCall& call, const Tensor& values, int from) = 0;
+  virtual void do_barrier(const CollectiveCall& call) = 0;
+
+  CollectiveCall begin(CollectiveKind kind, const Tensor& values, int detail, std::int64_t sent_bytes);
+  void check_contiguous(const Tensor& values, CollectiveKind kind) const;
+  void check_reduction(const Tensor& values, ReduceOp op, CollectiveKind kind) const;
+  void check_parts(const Tensor& whole, const Tensor& part, CollectiveKind kind) const;
+  void check_peer(int peer, CollectiveKind kind) const;
+
+  int rank_;
+  int size_;
+  std::string name_;
+  std::shared_ptr<CommunicatorWatch> watch_;
+  std::int64_t sequence_ = 0;
+  Traffic traffic_;
 };
 
 /// The group of one rank.

@@ -7,40 +7,32 @@ namespace {
 
 class SelfCommunicator final : public Communicator {
  public:
-  int rank() const override { return 0; }
-  int size() const override { return 1; }
-  std::unique_ptr<Communicator> split(int /*color*/, int /*key*/) override { return make_self_communicator(); }
-
-  void all_reduce(const Tensor& values, ReduceOp op) override { check_op(values, op); }
-  void reduce_scatter(const Tensor& input, const Tensor& output, ReduceOp op) override {
-    check_op(input, op);
-    copy(input, output);
-  }
-  void all_gather(const Tensor& input, const Tensor& output) override { copy(input, output); }
-  void all_to_all(const Tensor& input, const Tensor& output) override { copy(input, output); }
-  void broadcast(const Tensor& /*values*/, int root) override { check_peer(root); }
-  void send(const Tensor& /*values*/, int to) override { refuse("send", to); }
-  void receive(const Tensor& /*values*/, int from) override { refuse("receive", from); }
-  void barrier() override {}
+  explicit SelfCommunicator(std::shared_ptr<CommunicatorWatch> watch) : Communicator(0, 1, "self", std::move(watch)) {}
 
  private:
-  static void check_op(const Tensor& values, ReduceOp op) {
-    const bool integer = values.type() == DType::kInt32 || values.type() == DType::kInt64;
-    if (op == ReduceOp::kSumInteger && !integer) {
-      throw Error("sums over ranks are integer sums").values("int32 or int64", values.describe());
-    }
+  std::unique_ptr<Communicator> do_split(const CollectiveCall& /*call*/, int /*color*/, int /*key*/,
+                                         const std::string& /*name*/) override {
+    return std::make_unique<SelfCommunicator>(watch());
   }
-  static void check_peer(int rank) {
-    if (rank != 0) throw Error("no such rank in the group").values("0", fmt::format("{}", rank));
+  void do_all_reduce(const CollectiveCall& /*call*/, const Tensor& /*values*/, ReduceOp /*op*/) override {}
+  void do_reduce_scatter(const CollectiveCall& /*call*/, const Tensor& input, const Tensor& output,
+                         ReduceOp /*op*/) override {
+    copy(input, output);
   }
-  [[noreturn]] static void refuse(const char* operation, int peer) {
-    throw Error(fmt::format("a group of one rank has nobody to {} to", operation))
-        .values("another rank", fmt::format("{}", peer));
+  void do_all_gather(const CollectiveCall& /*call*/, const Tensor& input, const Tensor& output) override {
+    copy(input, output);
   }
+  void do_all_to_all(const CollectiveCall& /*call*/, const Tensor& input, const Tensor& output) override {
+    copy(input, output);
+  }
+  void do_broadcast(const CollectiveCall& /*call*/, const Tensor& /*values*/, int /*root*/) override {}
+  // A group of one has no peers: the base class refuses every one.
+  void do_send(const CollectiveCall& /*call*/, const Tensor& /*values*/, int /*to*/) override {}
+  void do_receive(const CollectiveCall& /*call*/, const Tensor& /*values*/, int /*from*/) override {}
+  void do_barrier(const CollectiveCall& /*call*/) override {}
+
   static void copy(const Tensor& input, const Tensor& output) {
-    require_equal(input.size_bytes(), output.size_bytes(), "a collective's input and output differ in size",
-                  output.describe());
-    if (input.data() != output.data()) {
+    if (input.size() > 0 && input.data() != output.data()) {
       std::memcpy(output.data(), input.data(), static_cast<std::size_t>(input.size_bytes()));
     }
   }
@@ -49,7 +41,7 @@ class SelfCommunicator final : public Communicator {
 }  // namespace
 
 std::unique_ptr<Communicator> make_self_communicator() {
-  return std::make_unique<SelfCommunicator>();
+  return std::make_unique<SelfCommunicator>(std::make_shared<CommunicatorWatch>());
 }
 
 }  // namespace baekji

@@ -59,9 +59,26 @@ Loader make_loader(const Experiment& e, const Digest& tokenizer_digest) {
   return Loader(std::move(stores), std::move(order), e.model.document_mask);
 }
 
+// Stores are read in place: the pages of their files that training has touched count as the process's memory, although
+// the system may take them back at any time. At most all of a store, and at most what the steps read.
+std::int64_t mapped_bytes(const Experiment& e, std::span<const TokenStore> stores) {
+  std::int64_t tokens_read = 0;
+  for (const TrainingStage& stage : e.stages) {
+    tokens_read = std::max(tokens_read, e.run.steps * stage.global_batch * stage.context);
+  }
+  std::int64_t total = 0;
+  for (const TokenStore& store : stores) {
+    const std::int64_t offsets_bytes = 8 * store.info().documents;
+    total += std::min(store.tokens(), tokens_read) * token_width_bytes(store.vocabulary()) + offsets_bytes;
+  }
+  return total;
+}
+
 // The table printed before step 1. `program_bytes` is what the process took before anything was bound.
-std::string memory_plan(const Experiment& e, Kernels& kernels, std::int64_t program_bytes) {
+std::string memory_plan(const Experiment& e, Kernels& kernels, std::int64_t program_bytes,
+                        std::span<const TokenStore> stores) {
   const std::unique_ptr<Arena> plan = Engine::plan(e, kernels);
+  if (!stores.empty()) plan->note("token stores (mapped)", mapped_bytes(e, stores));
   plan->note("program and libraries", program_bytes);
   return memory_table(*plan);
 }
@@ -70,10 +87,11 @@ class Run {
  public:
   Run(const Experiment& e, const TrainOptions& options)
       : e_(e),
+        pool_(thread_count(e.layout)),
+        ceiling_flops_(e.log.measure_ceiling ? measure_matmul_ceiling(pool_, compute_type(e)) : 0.0),
         program_bytes_(resident_bytes()),
         folder_{e.output()},
         tokenizer_bytes_(posix_file_system().read(e.data.tokenizer)),
-        pool_(thread_count(e.layout)),
         kernels_(make_cpu_kernels(pool_)),
         loader_(make_loader(e, sha256(tokenizer_bytes_))),
         contract_(canonical_json(contract_of(e, sha256(tokenizer_bytes_), loader_.stores()))),
@@ -91,7 +109,7 @@ class Run {
         log_({.experiment = e,
               .folder = folder_,
               .resumed_step = history_.position().step,
-              .ceiling_flops = e.log.measure_ceiling ? measure_matmul_ceiling(pool_, compute_type(e)) : 0.0}) {}
+              .ceiling_flops = ceiling_flops_}) {}
 
   void go() {
     introduce();
@@ -115,7 +133,7 @@ class Run {
     log_.say(fmt::format("layout     {}, {} threads", e_.layout.mesh().describe(), pool_.threads()));
     log_.say(fmt::format("run        {} -> {} steps in {}{}", history_.position().step, e_.run.steps,
                          folder_.root.string(), history_.resumed() ? " (going on)" : ""));
-    log_.say("planned memory\n" + memory_plan(e_, *kernels_, program_bytes_));
+    log_.say("planned memory\n" + memory_plan(e_, *kernels_, program_bytes_, loader_.stores()));
   }
 
   void one_step(std::int64_t step) {
@@ -204,10 +222,11 @@ class Run {
   static bool due(std::int64_t step, std::int64_t every) { return every > 0 && step % every == 0; }
 
   const Experiment& e_;
+  ThreadPool pool_;
+  double ceiling_flops_;  ///< measured first: what the library keeps of it belongs to the program
   std::int64_t program_bytes_;
   RunFolder folder_;
   std::string tokenizer_bytes_;
-  ThreadPool pool_;
   std::unique_ptr<Kernels> kernels_;
   Loader loader_;
   std::string contract_;
@@ -235,7 +254,7 @@ std::string dry_run(const Experiment& e) {
                         stage.from_step, stage.context, stage.global_batch, stage.global_batch / stage.micro_batch,
                         stage.global_batch * stage.context);
   }
-  return text + "planned memory of each rank\n" + memory_plan(e, *kernels, resident_bytes());
+  return text + "planned memory of each rank\n" + memory_plan(e, *kernels, resident_bytes(), {});
 }
 
 }  // namespace baekji

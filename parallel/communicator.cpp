@@ -1,0 +1,158 @@
+#include "parallel/communicator.h"
+
+namespace baekji {
+
+std::string_view name_of(CollectiveKind kind) {
+  switch (kind) {
+    case CollectiveKind::kAllReduce:
+      return "all_reduce";
+    case CollectiveKind::kReduceScatter:
+      return "reduce_scatter";
+    case CollectiveKind::kAllGather:
+      return "all_gather";
+    case CollectiveKind::kAllToAll:
+      return "all_to_all";
+    case CollectiveKind::kBroadcast:
+      return "broadcast";
+    case CollectiveKind::kSend:
+      return "send";
+    case CollectiveKind::kReceive:
+      return "receive";
+    case CollectiveKind::kBarrier:
+      return "barrier";
+    case CollectiveKind::kSplit:
+      return "split";
+  }
+  return "?";
+}
+
+std::string CollectiveCall::describe() const {
+  std::string text = fmt::format("{} {}", name_of(kind), sequence);
+  if (kind != CollectiveKind::kBarrier && kind != CollectiveKind::kSplit) {
+    text += fmt::format(" of {} {}", count, name_of(type));
+  }
+  if (kind == CollectiveKind::kAllReduce || kind == CollectiveKind::kReduceScatter) {
+    text += detail == static_cast<int>(ReduceOp::kMax) ? " (max)" : " (sum)";
+  }
+  if (kind == CollectiveKind::kBroadcast) text += fmt::format(" from rank {}", detail);
+  return text;
+}
+
+Communicator::Communicator(int rank, int size, std::string name, std::shared_ptr<CommunicatorWatch> watch)
+    : rank_(rank), size_(size), name_(std::move(name)), watch_(std::move(watch)) {}
+
+std::string Communicator::place() const {
+  return fmt::format("rank {} of {} of the {} group, step {}", rank_, size_, name_, watch_->step.load());
+}
+
+CollectiveCall Communicator::begin(CollectiveKind kind, const Tensor& values, int detail, std::int64_t sent_bytes) {
+  ++traffic_.calls;
+  traffic_.sent_bytes += sent_bytes;
+  return {.kind = kind,
+          .sequence = sequence_++,
+          .type = values.type(),
+          .count = values.defined() ? values.size() : 0,
+          .detail = detail};
+}
+
+void Communicator::check_contiguous(const Tensor& values, CollectiveKind kind) const {
+  if (values.contiguous()) return;
+  throw Error("a collective needs contiguous tensors")
+      .values("contiguous", values.describe() + " with gaps")
+      .at(fmt::format("{}, {}", name_of(kind), place()));
+}
+
+void Communicator::check_reduction(const Tensor& values, ReduceOp op, CollectiveKind kind) const {
+  const DType type = values.type();
+  const bool integer = type == DType::kInt32 || type == DType::kInt64;
+  if (integer || (op == ReduceOp::kMax && (type == DType::kFloat32 || type == DType::kFloat64))) return;
+  throw Error("this reduction over ranks would depend on their order")
+      .values(op == ReduceOp::kSumInteger ? "int32 or int64" : "int32, int64, fp32 or fp64", values.describe())
+      .at(fmt::format("{}, {}", name_of(kind), place()));
+}
+
+void Communicator::check_parts(const Tensor& whole, const Tensor& part, CollectiveKind kind) const {
+  if (whole.type() == part.type() && whole.size() == part.size() * size_) return;
+  throw Error("the larger tensor of a collective must hold one part for each rank")
+      .values(fmt::format("{} times {}", size_, part.describe()), whole.describe())
+      .at(fmt::format("{}, {}", name_of(kind), place()));
+}
+
+void Communicator::check_peer(int peer, CollectiveKind kind) const {
+  const bool itself = (kind == CollectiveKind::kSend || kind == CollectiveKind::kReceive) && peer == rank_;
+  if (peer >= 0 && peer < size_ && !itself) return;
+  throw Error("no such rank to talk to in the group")
+      .values(fmt::format("0..{}{}", size_ - 1, kind == CollectiveKind::kBroadcast ? "" : ", another than itself"),
+              fmt::format("{}", peer))
+      .at(fmt::format("{}, {}", name_of(kind), place()));
+}
+
+std::unique_ptr<Communicator> Communicator::split(int color, int key, const std::string& name) {
+  return do_split(begin(CollectiveKind::kSplit, {}, 0, 0), color, key, name);
+}
+
+void Communicator::all_reduce(const Tensor& values, ReduceOp op) {
+  constexpr auto kKind = CollectiveKind::kAllReduce;
+  check_contiguous(values, kKind);
+  check_reduction(values, op, kKind);
+  // Reduce-scatter, then all-gather, of 1/n each.
+  const std::int64_t sent = 2 * (size_ - 1) * values.size_bytes() / size_;
+  do_all_reduce(begin(kKind, values, static_cast<int>(op), sent), values, op);
+}
+
+void Communicator::reduce_scatter(const Tensor& input, const Tensor& output, ReduceOp op) {
+  constexpr auto kKind = CollectiveKind::kReduceScatter;
+  check_contiguous(input, kKind);
+  check_contiguous(output, kKind);
+  check_reduction(input, op, kKind);
+  check_parts(input, output, kKind);
+  do_reduce_scatter(begin(kKind, input, static_cast<int>(op), (size_ - 1) * output.size_bytes()), input, output, op);
+}
+
+void Communicator::all_gather(const Tensor& input, const Tensor& output) {
+  constexpr auto kKind = CollectiveKind::kAllGather;
+  check_contiguous(input, kKind);
+  check_contiguous(output, kKind);
+  check_parts(output, input, kKind);
+  do_all_gather(begin(kKind, input, 0, (size_ - 1) * input.size_bytes()), input, output);
+}
+
+void Communicator::all_to_all(const Tensor& input, const Tensor& output) {
+  constexpr auto kKind = CollectiveKind::kAllToAll;
+  check_contiguous(input, kKind);
+  check_contiguous(output, kKind);
+  if (input.size() % size_ != 0 || input.type() != output.type() || input.size() != output.size()) {
+    throw Error("all_to_all needs an input and an output of one size, in equal parts")
+        .values(fmt::format("a multiple of {} elements, twice", size_), input.describe() + " and " + output.describe())
+        .at(place());
+  }
+  do_all_to_all(begin(kKind, input, 0, (size_ - 1) * input.size_bytes() / size_), input, output);
+}
+
+void Communicator::broadcast(const Tensor& values, int root) {
+  constexpr auto kKind = CollectiveKind::kBroadcast;
+  check_contiguous(values, kKind);
+  check_peer(root, kKind);
+  const std::int64_t sent = rank_ == root ? (size_ - 1) * values.size_bytes() : 0;
+  do_broadcast(begin(kKind, values, root, sent), values, root);
+}
+
+void Communicator::send(const Tensor& values, int to) {
+  constexpr auto kKind = CollectiveKind::kSend;
+  check_contiguous(values, kKind);
+  check_peer(to, kKind);
+  do_send(begin(kKind, values, to, values.size_bytes()), values, to);
+}
+
+void Communicator::receive(const Tensor& values, int from) {
+  constexpr auto kKind = CollectiveKind::kReceive;
+  check_contiguous(values, kKind);
+  check_peer(from, kKind);
+  do_receive(begin(kKind, values, from, 0), values, from);
+}
+
+void Communicator::barrier() {
+  do_barrier(begin(CollectiveKind::kBarrier, {}, 0, 0));
+}
+
+}  // namespace baekji

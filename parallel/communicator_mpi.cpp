@@ -1,0 +1,394 @@
+#include "parallel/communicator_mpi.h"
+
+#include <mpi.h>
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+#include <vector>
+
+#include "parallel/reduction.h"
+
+namespace baekji {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+void check(int code, const char* what, const std::string& place) {
+  if (code == MPI_SUCCESS) return;
+  char text[MPI_MAX_ERROR_STRING] = {};
+  int length = 0;
+  MPI_Error_string(code, text, &length);
+  throw Error(fmt::format("MPI failed in {}", what)).values("MPI_SUCCESS", text).at(place);
+}
+
+MPI_Datatype type_of(DType type) {
+  switch (type) {
+    case DType::kInt32:
+      return MPI_INT32_T;
+    case DType::kInt64:
+      return MPI_INT64_T;
+    case DType::kFloat64:
+      return MPI_DOUBLE;
+    default:
+      return MPI_FLOAT;
+  }
+}
+
+// MPI calls this for its maxima, so that NaN and signed zeros do not depend on the order of ranks.
+void larger(void* from, void* into, int* count, MPI_Datatype* type) {
+  for (const DType ours : {DType::kInt32, DType::kInt64, DType::kFloat32, DType::kFloat64}) {
+    if (*type == type_of(ours)) combine(ours, ReduceOp::kMax, into, from, *count);
+  }
+}
+
+// How many calls each rank has begun on each of its communicators, in its own memory: the others read it when they have
+// waited too long, also from a rank that is stopped. One window for the whole job: windows of groups that one split has
+// made get in one another's way in OpenMPI 4.1.
+class ArrivalTable {
+ public:
+  static constexpr int kSlots = 4096;
+
+  explicit ArrivalTable(const std::string& place) {
+    check(MPI_Comm_dup(MPI_COMM_WORLD, &world_), "MPI_Comm_dup", place);
+    check(
+        MPI_Win_allocate(kSlots * sizeof(std::int64_t), sizeof(std::int64_t), MPI_INFO_NULL, world_, &begun_, &window_),
+        "MPI_Win_allocate", place);
+    std::fill_n(begun_, kSlots, 0);
+    check(MPI_Win_lock_all(MPI_MODE_NOCHECK, window_), "MPI_Win_lock_all", place);
+    check(MPI_Barrier(world_), "MPI_Barrier", place);
+  }
+  ~ArrivalTable() {
+    // After an error the others may never come to a collective free; the job is about to be ended anyway.
+    if (broken_) return;
+    MPI_Win_unlock_all(window_);
+    MPI_Win_free(&window_);
+    MPI_Comm_free(&world_);
+  }
+  ArrivalTable(const ArrivalTable&) = delete;
+  ArrivalTable& operator=(const ArrivalTable&) = delete;
+
+  /// The slot of a new communicator: one that none of its ranks has taken. Collective on it.
+  int take_slot(MPI_Comm group, const std::string& place) {
+    int slot = 0;
+    check(MPI_Allreduce(&next_, &slot, 1, MPI_INT, MPI_MAX, group), "MPI_Allreduce", place);
+    next_ = slot + 1;
+    if (slot >= kSlots) {
+      throw Error("too many communicators").values(fmt::format("at most {}", kSlots), "one more").at(place);
+    }
+    return slot;
+  }
+  void arrive(int slot) {
+    begun_[slot] += 1;
+    MPI_Win_sync(window_);
+  }
+  /// The ranks of `group` that have begun fewer calls than this one.
+  std::vector<int> absent(MPI_Comm group, int slot) const {
+    MPI_Group members = MPI_GROUP_NULL;
+    MPI_Group all = MPI_GROUP_NULL;
+    MPI_Comm_group(group, &members);
+    MPI_Comm_group(world_, &all);
+    int size = 0;
+    MPI_Group_size(members, &size);
+    std::vector<int> result;
+    for (int rank = 0; rank < size; ++rank) {
+      int target = 0;
+      MPI_Group_translate_ranks(members, 1, &rank, all, &target);
+      std::int64_t begun = 0;
+      MPI_Get(&begun, 1, MPI_INT64_T, target, slot, 1, MPI_INT64_T, window_);
+      MPI_Win_flush(target, window_);
+      if (begun < begun_[slot]) result.push_back(rank);
+    }
+    MPI_Group_free(&members);
+    MPI_Group_free(&all);
+    return result;
+  }
+  void give_up() { broken_ = true; }
+  bool broken() const { return broken_; }
+
+ private:
+  MPI_Comm world_ = MPI_COMM_NULL;
+  MPI_Win window_ = MPI_WIN_NULL;
+  std::int64_t* begun_ = nullptr;
+  int next_ = 0;
+  bool broken_ = false;
+};
+
+// The handles of one group, freed with it.
+class Handles {
+ public:
+  /// Takes over `group`.
+  Handles(MPI_Comm group, std::shared_ptr<ArrivalTable> table, const std::string& place)
+      : messages(group), arrivals(std::move(table)) {
+    MPI_Comm_set_errhandler(messages, MPI_ERRORS_RETURN);
+    check(MPI_Op_create(&larger, 1, &largest), "MPI_Op_create", place);
+    slot = arrivals->take_slot(messages, place);
+  }
+  ~Handles() {
+    if (arrivals->broken()) return;
+    MPI_Op_free(&largest);
+    MPI_Comm_free(&messages);
+  }
+  Handles(const Handles&) = delete;
+  Handles& operator=(const Handles&) = delete;
+
+  MPI_Comm messages = MPI_COMM_NULL;
+  MPI_Op largest = MPI_OP_NULL;
+  std::shared_ptr<ArrivalTable> arrivals;
+  int slot = 0;
+};
+
+int rank_of(MPI_Comm communicator) {
+  int rank = 0;
+  MPI_Comm_rank(communicator, &rank);
+  return rank;
+}
+int size_of_group(MPI_Comm communicator) {
+  int size = 1;
+  MPI_Comm_size(communicator, &size);
+  return size;
+}
+
+std::byte* at(const void* data, std::int64_t offset_bytes) {
+  return static_cast<std::byte*>(const_cast<void*>(data)) + offset_bytes;
+}
+
+// `bytes` bytes as one element that recurs every `stride_bytes`: part r of a tensor begins at r strides, however far.
+class PieceType {
+ public:
+  PieceType(std::int64_t bytes, std::int64_t stride_bytes) {
+    MPI_Datatype dense = MPI_DATATYPE_NULL;
+    MPI_Type_contiguous(narrow<int>(bytes), MPI_BYTE, &dense);
+    MPI_Type_create_resized(dense, 0, static_cast<MPI_Aint>(stride_bytes), &type_);
+    MPI_Type_commit(&type_);
+    MPI_Type_free(&dense);
+  }
+  ~PieceType() { MPI_Type_free(&type_); }
+  PieceType(const PieceType&) = delete;
+  PieceType& operator=(const PieceType&) = delete;
+  MPI_Datatype get() const { return type_; }
+
+ private:
+  MPI_Datatype type_ = MPI_DATATYPE_NULL;
+};
+
+class MpiCommunicator final : public Communicator {
+ public:
+  MpiCommunicator(std::unique_ptr<Handles> handles, std::string name, const MpiOptions& options)
+      : Communicator(rank_of(handles->messages), size_of_group(handles->messages), std::move(name), options.watch),
+        options_(options),
+        mpi_(std::move(handles)) {}
+
+ private:
+  std::unique_ptr<Communicator> do_split(const CollectiveCall& call, int color, int key,
+                                         const std::string& name) override {
+    begin(call);
+    MPI_Comm group = MPI_COMM_NULL;
+    check(MPI_Comm_split(mpi_->messages, color, key, &group), "MPI_Comm_split", place());
+    return std::make_unique<MpiCommunicator>(std::make_unique<Handles>(group, mpi_->arrivals, place()), name, options_);
+  }
+
+  void do_all_reduce(const CollectiveCall& call, const Tensor& values, ReduceOp op) override {
+    begin(call);
+    const std::int64_t width = size_of(values.type());
+    for_pieces(values.size(), width, [&](std::int64_t first, std::int64_t count) {
+      MPI_Request request = MPI_REQUEST_NULL;
+      check(MPI_Iallreduce(MPI_IN_PLACE, at(values.data(), first * width), narrow<int>(count), type_of(values.type()),
+                           operation(op), mpi_->messages, &request),
+            "MPI_Iallreduce", place());
+      wait(request, call);
+    });
+  }
+
+  // A reduction to each rank in turn: MPI's own reduce_scatter would need a copy of the input to work in pieces.
+  void do_reduce_scatter(const CollectiveCall& call, const Tensor& input, const Tensor& output, ReduceOp op) override {
+    begin(call);
+    const std::int64_t width = size_of(input.type());
+    const bool in_place = output.data() == at(input.data(), rank() * output.size_bytes());
+    for (int root = 0; root < size(); ++root) {
+      for_pieces(output.size(), width, [&](std::int64_t first, std::int64_t count) {
+        const bool mine = root == rank();
+        const void* from = at(input.data(), (root * output.size() + first) * width);
+        if (mine && in_place) from = MPI_IN_PLACE;
+        MPI_Request request = MPI_REQUEST_NULL;
+        check(MPI_Ireduce(from, mine ? at(output.data(), first * width) : nullptr, narrow<int>(count),
+                          type_of(input.type()), operation(op), root, mpi_->messages, &request),
+              "MPI_Ireduce", place());
+        wait(request, call);
+      });
+    }
+  }
+
+  void do_all_gather(const CollectiveCall& call, const Tensor& input, const Tensor& output) override {
+    begin(call);
+    const bool in_place = input.data() == at(output.data(), rank() * input.size_bytes());
+    for_pieces(input.size_bytes(), 1, [&](std::int64_t first, std::int64_t count) {
+      const PieceType piece(count, input.size_bytes());
+      MPI_Request request = MPI_REQUEST_NULL;
+      check(MPI_Iallgather(in_place ? MPI_IN_PLACE : at(input.data(), first), 1, piece.get(), at(output.data(), first),
+                           1, piece.get(), mpi_->messages, &request),
+            "MPI_Iallgather", place());
+      wait(request, call);
+    });
+  }
+
+  void do_all_to_all(const CollectiveCall& call, const Tensor& input, const Tensor& output) override {
+    begin(call);
+    const std::int64_t part_bytes = input.size_bytes() / size();
+    for_pieces(part_bytes, 1, [&](std::int64_t first, std::int64_t count) {
+      const PieceType piece(count, part_bytes);
+      MPI_Request request = MPI_REQUEST_NULL;
+      check(MPI_Ialltoall(at(input.data(), first), 1, piece.get(), at(output.data(), first), 1, piece.get(),
+                          mpi_->messages, &request),
+            "MPI_Ialltoall", place());
+      wait(request, call);
+    });
+  }
+
+  void do_broadcast(const CollectiveCall& call, const Tensor& values, int root) override {
+    begin(call);
+    for_pieces(values.size_bytes(), 1, [&](std::int64_t first, std::int64_t count) {
+      MPI_Request request = MPI_REQUEST_NULL;
+      check(MPI_Ibcast(at(values.data(), first), narrow<int>(count), MPI_BYTE, root, mpi_->messages, &request),
+            "MPI_Ibcast", place());
+      wait(request, call);
+    });
+  }
+
+  // The call goes ahead of its values, so that a receiver that expects others says so instead of filling its memory.
+  void do_send(const CollectiveCall& call, const Tensor& values, int to) override {
+    Header header = header_of(call);
+    MPI_Request request = MPI_REQUEST_NULL;
+    check(MPI_Isend(header.data(), kHeaderSize, MPI_INT64_T, to, kTag, mpi_->messages, &request), "MPI_Isend", place());
+    wait(request, call);
+    for_pieces(values.size_bytes(), 1, [&](std::int64_t first, std::int64_t count) {
+      check(MPI_Isend(at(values.data(), first), narrow<int>(count), MPI_BYTE, to, kTag, mpi_->messages, &request),
+            "MPI_Isend", place());
+      wait(request, call);
+    });
+  }
+
+  void do_receive(const CollectiveCall& call, const Tensor& values, int from) override {
+    Header header{};
+    MPI_Request request = MPI_REQUEST_NULL;
+    check(MPI_Irecv(header.data(), kHeaderSize, MPI_INT64_T, from, kTag, mpi_->messages, &request), "MPI_Irecv",
+          place());
+    wait(request, call);
+    const CollectiveCall sent = call_of(header);
+    if (sent.type != call.type || sent.count != call.count) {
+      mpi_->arrivals->give_up();
+      throw Error("sender and receiver disagree")
+          .values(fmt::format("rank {}: {}", rank(), call.describe()),
+                  fmt::format("rank {}: {}", from, sent.describe()))
+          .at(place());
+    }
+    for_pieces(values.size_bytes(), 1, [&](std::int64_t first, std::int64_t count) {
+      check(MPI_Irecv(at(values.data(), first), narrow<int>(count), MPI_BYTE, from, kTag, mpi_->messages, &request),
+            "MPI_Irecv", place());
+      wait(request, call);
+    });
+  }
+
+  void do_barrier(const CollectiveCall& call) override {
+    begin(call);
+    MPI_Request request = MPI_REQUEST_NULL;
+    check(MPI_Ibarrier(mpi_->messages, &request), "MPI_Ibarrier", place());
+    wait(request, call);
+  }
+
+  static constexpr int kTag = 1;
+  static constexpr int kHeaderSize = 5;
+  using Header = std::array<std::int64_t, kHeaderSize>;
+  static Header header_of(const CollectiveCall& call) {
+    return {static_cast<std::int64_t>(call.kind), call.sequence, static_cast<std::int64_t>(call.type), call.count,
+            call.detail};
+  }
+  static CollectiveCall call_of(const Header& header) {
+    return {.kind = static_cast<CollectiveKind>(header[0]),
+            .sequence = header[1],
+            .type = static_cast<DType>(header[2]),
+            .count = header[3],
+            .detail = static_cast<std::int32_t>(header[4])};
+  }
+
+  // Says that this rank has come, and compares what the others came for.
+  void begin(const CollectiveCall& call) {
+    mpi_->arrivals->arrive(mpi_->slot);
+    if (!watch()->compare_calls) return;
+    const Header mine = header_of(call);
+    std::vector<Header> all(static_cast<std::size_t>(size()));
+    MPI_Request request = MPI_REQUEST_NULL;
+    check(MPI_Iallgather(mine.data(), kHeaderSize, MPI_INT64_T, all.data(), kHeaderSize, MPI_INT64_T, mpi_->messages,
+                         &request),
+          "MPI_Iallgather", place());
+    wait(request, call);
+    for (std::size_t other = 0; other < all.size(); ++other) {
+      if (all[other] == mine) continue;
+      mpi_->arrivals->give_up();
+      throw Error("ranks of a group make different calls")
+          .values(fmt::format("rank {}: {}", rank(), call.describe()),
+                  fmt::format("rank {}: {}", other, call_of(all[other]).describe()))
+          .at(place())
+          .hint("every rank of a group must make the same calls in the same order");
+    }
+  }
+
+  // Long waits sleep: several ranks may share a core.
+  void wait(MPI_Request& request, const CollectiveCall& call) {
+    constexpr auto kSpin = std::chrono::microseconds(200);
+    constexpr auto kLongestSleep = std::chrono::microseconds(500);
+    const auto start = Clock::now();
+    auto pause = std::chrono::microseconds(10);
+    for (;;) {
+      int done = 0;
+      check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), name_of(call.kind).data(), place());
+      if (done != 0) return;
+      const auto waited = Clock::now() - start;
+      if (waited < kSpin) continue;
+      if (std::chrono::duration<double>(waited).count() > watch()->limit_s) stuck(call);
+      std::this_thread::sleep_for(pause);
+      pause = std::min(2 * pause, kLongestSleep);
+    }
+  }
+
+  [[noreturn]] void stuck(const CollectiveCall& call) {
+    mpi_->arrivals->give_up();
+    std::string who;
+    if (call.kind == CollectiveKind::kSend || call.kind == CollectiveKind::kReceive) {
+      who = fmt::format("rank {} has not {}", call.detail, call.kind == CollectiveKind::kSend ? "received" : "sent");
+    } else {
+      const std::vector<int> absent = mpi_->arrivals->absent(mpi_->messages, mpi_->slot);
+      who = absent.empty() ? "all have arrived, and some do not finish"
+                           : fmt::format("not arrived: rank {}", fmt::join(absent, ", "));
+    }
+    throw Error("a collective is stuck")
+        .values(fmt::format("{} within {} s", call.describe(), watch()->limit_s), who)
+        .at(place())
+        .hint("the ranks named may have ended, be stopped, or wait in another collective");
+  }
+
+  template <class Body>
+  void for_pieces(std::int64_t count, std::int64_t width, const Body& body) {
+    const std::int64_t step = std::max<std::int64_t>(options_.piece_bytes / width, 1);
+    for (std::int64_t first = 0; first < count; first += step) body(first, std::min(step, count - first));
+  }
+
+  MPI_Op operation(ReduceOp op) const { return op == ReduceOp::kSumInteger ? MPI_SUM : mpi_->largest; }
+
+  MpiOptions options_;
+  std::unique_ptr<Handles> mpi_;
+};
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_mpi_communicator(const MpiOptions& options) {
+  const std::string place = "start of the job";
+  MpiOptions resolved = options;
+  if (!resolved.watch) resolved.watch = std::make_shared<CommunicatorWatch>();
+  MPI_Comm world = MPI_COMM_NULL;
+  check(MPI_Comm_dup(MPI_COMM_WORLD, &world), "MPI_Comm_dup", place);
+  auto handles = std::make_unique<Handles>(world, std::make_shared<ArrivalTable>(place), place);
+  return std::make_unique<MpiCommunicator>(std::move(handles), "world", resolved);
+}
+
+}  // namespace baekji

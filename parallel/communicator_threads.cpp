@@ -1,0 +1,296 @@
+#include "parallel/communicator_threads.h"
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "parallel/reduction.h"
+
+namespace baekji {
+namespace {
+
+// One lock for a job: its groups are small and its tensors are moved outside of it.
+struct Job {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::string failure;  ///< of the rank that failed first; empty while all is well
+};
+
+// What the ranks of one group have put down for the others.
+class Group {
+ public:
+  Group(std::shared_ptr<Job> job, int size)
+      : job_(std::move(job)), posts_(static_cast<std::size_t>(size)), taken_(static_cast<std::size_t>(size)) {}
+
+  struct Post {
+    CollectiveCall call;
+    const void* input = nullptr;
+    void* output = nullptr;
+    int color = 0;  ///< of a split
+    int key = 0;
+  };
+  const std::shared_ptr<Job>& job() const { return job_; }
+  int size() const { return static_cast<int>(posts_.size()); }
+  const Post& post(int rank) const { return posts_[static_cast<std::size_t>(rank)]; }
+
+  /// Puts down `post` and waits until every rank has put down its own. Throws when the calls differ.
+  void meet(int rank, const Post& post, const CommunicatorWatch& watch, const std::string& place) {
+    std::unique_lock lock(job_->mutex);
+    posts_[static_cast<std::size_t>(rank)] = post;
+    wait_for_all(lock, rank, post.call, watch, place);
+    for (int other = 0; other < size(); ++other) {
+      if (this->post(other).call == post.call) continue;
+      throw Error("ranks of a group make different calls")
+          .values(fmt::format("rank {}: {}", rank, post.call.describe()),
+                  fmt::format("rank {}: {}", other, this->post(other).call.describe()))
+          .at(place)
+          .hint("every rank of a group must make the same calls in the same order");
+    }
+  }
+  /// Waits until every rank has come here: what was put down may be taken away. Those who met come here, whatever fails
+  /// elsewhere, so a failure is no reason to leave while others still read.
+  void part(int rank, const CollectiveCall& call, const CommunicatorWatch& watch, const std::string& place) {
+    std::unique_lock lock(job_->mutex);
+    wait_for_all(lock, rank, call, watch, place, true);
+  }
+
+  /// The group that a split makes for `color`: the first rank to ask makes it, the last one to ask takes it away.
+  std::shared_ptr<Group> child(int color, int size) {
+    const std::lock_guard lock(job_->mutex);
+    auto& [group, asked] = children_[color];
+    if (!group) group = std::make_shared<Group>(job_, size);
+    std::shared_ptr<Group> result = group;
+    if (++asked == size) children_.erase(color);
+    return result;
+  }
+
+  void send(int from, int to, const CollectiveCall& call, const Tensor& values, const CommunicatorWatch& watch,
+            const std::string& place) {
+    std::unique_lock lock(job_->mutex);
+    Mail& mail = mail_[{from, to}];
+    mail.call = call;
+    mail.values = values;
+    mail.posted = true;
+    job_->changed.notify_all();
+    const auto taken = [&] { return !mail.posted; };
+    bool in_time = false;
+    try {
+      in_time = wait(lock, watch, place, taken);
+    } catch (...) {
+      mail.posted = false;  // nobody may read values that are about to go
+      throw;
+    }
+    mail.posted = false;
+    if (!in_time) late(call, watch, place, fmt::format("rank {} has not received", to));
+  }
+
+  void receive(int from, int to, const CollectiveCall& call, const Tensor& values, const CommunicatorWatch& watch,
+               const std::string& place) {
+    std::unique_lock lock(job_->mutex);
+    Mail& mail = mail_[{from, to}];
+    const bool in_time = wait(lock, watch, place, [&] { return mail.posted; });
+    if (!in_time) late(call, watch, place, fmt::format("rank {} has not sent", from));
+    if (mail.values.type() != values.type() || mail.values.size() != values.size()) {
+      throw Error("sender and receiver disagree")
+          .values(fmt::format("rank {}: {}", to, call.describe()),
+                  fmt::format("rank {}: {}", from, mail.call.describe()))
+          .at(place);
+    }
+    if (values.size() > 0)
+      std::memcpy(values.data(), mail.values.data(), static_cast<std::size_t>(values.size_bytes()));
+    mail.posted = false;
+    job_->changed.notify_all();
+  }
+
+ private:
+  struct Mail {
+    CollectiveCall call;
+    Tensor values;
+    bool posted = false;
+  };
+  struct Child {
+    std::shared_ptr<Group> group;
+    int asked = 0;
+  };
+
+  // A barrier: the last rank to arrive opens it for all.
+  void wait_for_all(std::unique_lock<std::mutex>& lock, int rank, const CollectiveCall& call,
+                    const CommunicatorWatch& watch, const std::string& place, bool through_failures = false) {
+    const std::int64_t round = round_;
+    taken_[static_cast<std::size_t>(rank)] = true;
+    if (++arrived_ == size()) {
+      arrived_ = 0;
+      ++round_;
+      std::fill(taken_.begin(), taken_.end(), false);
+      job_->changed.notify_all();
+    }
+    const bool in_time = wait(
+        lock, watch, place, [&] { return round_ != round; }, through_failures);
+    if (!in_time) late(call, watch, place, absent());
+  }
+
+  template <class Condition>
+  bool wait(std::unique_lock<std::mutex>& lock, const CommunicatorWatch& watch, const std::string& place,
+            const Condition& condition, bool through_failures = false) {
+    const auto limit = std::chrono::duration<double>(watch.limit_s);
+    job_->changed.wait_for(lock, limit, [&] { return condition() || (!through_failures && !job_->failure.empty()); });
+    // First the condition: ranks that have met must all know it, or some would part and the others not.
+    if (condition()) return true;
+    if (!through_failures && !job_->failure.empty())
+      throw Error("another rank failed").values("all ranks well", job_->failure).at(place);
+    return false;
+  }
+
+  std::string absent() const {
+    std::string ranks;
+    for (std::size_t r = 0; r < taken_.size(); ++r) {
+      if (!taken_[r]) ranks += fmt::format("{}{}", ranks.empty() ? "rank " : ", ", r);
+    }
+    return "not arrived: " + ranks;
+  }
+
+  [[noreturn]] static void late(const CollectiveCall& call, const CommunicatorWatch& watch, const std::string& place,
+                                const std::string& who) {
+    throw Error("a collective is stuck")
+        .values(fmt::format("{} within {} s", call.describe(), watch.limit_s), who)
+        .at(place)
+        .hint("the ranks named may have ended, be stopped, or wait in another collective");
+  }
+
+  std::shared_ptr<Job> job_;
+  std::vector<Post> posts_;
+  std::vector<bool> taken_;  // who has arrived in this round
+  int arrived_ = 0;
+  std::int64_t round_ = 0;
+  std::map<int, Child> children_;
+  std::map<std::pair<int, int>, Mail> mail_;
+};
+
+// Equal parts of a tensor, by rank.
+std::byte* part_of(const void* data, int part, std::int64_t size_bytes) {
+  return static_cast<std::byte*>(const_cast<void*>(data)) + part * size_bytes;
+}
+
+void copy_bytes(void* to, const void* from, std::int64_t size_bytes) {
+  if (to != from && size_bytes > 0) std::memcpy(to, from, static_cast<std::size_t>(size_bytes));
+}
+
+class ThreadsCommunicator final : public Communicator {
+ public:
+  ThreadsCommunicator(std::shared_ptr<Group> group, int rank, std::string name,
+                      std::shared_ptr<CommunicatorWatch> watch)
+      : Communicator(rank, group->size(), std::move(name), std::move(watch)), group_(std::move(group)) {}
+
+ private:
+  std::unique_ptr<Communicator> do_split(const CollectiveCall& call, int color, int key,
+                                         const std::string& name) override {
+    meet({.call = call, .color = color, .key = key});
+    std::vector<int> members;
+    for (int r = 0; r < size(); ++r) {
+      if (group_->post(r).color == color) members.push_back(r);
+    }
+    std::stable_sort(members.begin(), members.end(),
+                     [&](int a, int b) { return group_->post(a).key < group_->post(b).key; });
+    const auto mine = std::find(members.begin(), members.end(), rank()) - members.begin();
+    std::shared_ptr<Group> child = group_->child(color, static_cast<int>(members.size()));
+    part(call);
+    return std::make_unique<ThreadsCommunicator>(std::move(child), static_cast<int>(mine), name, watch());
+  }
+
+  // Each rank reduces one share of the elements, then all fetch the shares of the others.
+  void do_all_reduce(const CollectiveCall& call, const Tensor& values, ReduceOp op) override {
+    meet({.call = call, .input = values.data()});
+    const std::int64_t width = size_of(values.type());
+    const auto begin = [&](int r) { return values.size() * r / size() * width; };
+    reduce(values.type(), op, part_of(values.data(), 1, begin(rank())), begin(rank()),
+           (begin(rank() + 1) - begin(rank())) / width);
+    part(call);
+    for (int r = 0; r < size(); ++r) {
+      copy_bytes(part_of(values.data(), 1, begin(r)), part_of(group_->post(r).input, 1, begin(r)),
+                 begin(r + 1) - begin(r));
+    }
+    part(call);
+  }
+
+  void do_reduce_scatter(const CollectiveCall& call, const Tensor& input, const Tensor& output, ReduceOp op) override {
+    meet({.call = call, .input = input.data()});
+    copy_bytes(output.data(), part_of(input.data(), rank(), output.size_bytes()), output.size_bytes());
+    reduce(input.type(), op, output.data(), rank() * output.size_bytes(), output.size());
+    part(call);
+  }
+
+  void do_all_gather(const CollectiveCall& call, const Tensor& input, const Tensor& output) override {
+    meet({.call = call, .input = input.data()});
+    for (int r = 0; r < size(); ++r) {
+      copy_bytes(part_of(output.data(), r, input.size_bytes()), group_->post(r).input, input.size_bytes());
+    }
+    part(call);
+  }
+
+  void do_all_to_all(const CollectiveCall& call, const Tensor& input, const Tensor& output) override {
+    meet({.call = call, .input = input.data()});
+    const std::int64_t part_bytes = input.size_bytes() / size();
+    for (int r = 0; r < size(); ++r) {
+      copy_bytes(part_of(output.data(), r, part_bytes), part_of(group_->post(r).input, rank(), part_bytes), part_bytes);
+    }
+    part(call);
+  }
+
+  void do_broadcast(const CollectiveCall& call, const Tensor& values, int root) override {
+    meet({.call = call, .input = values.data()});
+    copy_bytes(values.data(), group_->post(root).input, values.size_bytes());
+    part(call);
+  }
+
+  void do_send(const CollectiveCall& call, const Tensor& values, int to) override {
+    group_->send(rank(), to, call, values, *watch(), place());
+  }
+  void do_receive(const CollectiveCall& call, const Tensor& values, int from) override {
+    group_->receive(from, rank(), call, values, *watch(), place());
+  }
+  void do_barrier(const CollectiveCall& call) override { meet({.call = call}); }
+
+  // Folds the other ranks' elements at `offset_bytes` of their inputs into `into`, which holds this rank's own.
+  void reduce(DType type, ReduceOp op, void* into, std::int64_t offset_bytes, std::int64_t count) {
+    for (int r = 0; r < size(); ++r) {
+      if (r != rank()) combine(type, op, into, part_of(group_->post(r).input, 1, offset_bytes), count);
+    }
+  }
+
+  void meet(const Group::Post& post) { group_->meet(rank(), post, *watch(), place()); }
+  void part(const CollectiveCall& call) { group_->part(rank(), call, *watch(), place()); }
+
+  std::shared_ptr<Group> group_;
+};
+
+}  // namespace
+
+void run_as_ranks(int ranks, const std::function<void(Communicator& world)>& body,
+                  std::shared_ptr<CommunicatorWatch> watch) {
+  if (!watch) watch = std::make_shared<CommunicatorWatch>();
+  const auto job = std::make_shared<Job>();
+  const auto world = std::make_shared<Group>(job, ranks);
+  std::vector<std::jthread> threads;
+  for (int rank = 0; rank < ranks; ++rank) {
+    threads.emplace_back([&, rank] {
+      try {
+        ThreadsCommunicator communicator(world, rank, "world", watch);
+        body(communicator);
+      } catch (const std::exception& error) {
+        const std::lock_guard lock(job->mutex);
+        if (job->failure.empty()) job->failure = fmt::format("rank {} of {}: {}", rank, ranks, error.what());
+        job->changed.notify_all();
+      }
+    });
+  }
+  threads.clear();  // joins them
+  if (!job->failure.empty()) throw Error(job->failure);
+}
+
+}  // namespace baekji
