@@ -174,7 +174,7 @@ void Attention::backward_slice(const BackwardArgs& args, AttentionActivations& a
 }
 
 void Attention::backward_rope(const BackwardArgs& args, AttentionActivations& a, Workspace& w, std::size_t s) const {
-  const auto slice = static_cast<std::int64_t>(s);
+  const std::int64_t slice = c_.grains.map().first() + static_cast<std::int64_t>(s);
   const Heads x = split(a.qkv_NE[s]);
   const Heads dx = split(w.dqkv_NE[s]);
   RopeBackwardArgs q{.dy_NHD = dx.q_NHD,

@@ -20,7 +20,7 @@ void Norm::backward(const BackwardArgs& args) const {
                                   .rstd_N = args.rstd_N.rows(begin, rows),
                                   .dy_NC = args.dy_NC.rows(begin, rows),
                                   .dx_NC = args.dx_NC.rows(begin, rows),
-                                  .dgain_C = c_.parameters.gradient(gain_, 0, grain),
+                                  .dgain_C = c_.parameters.gradient(gain_, 0, map.first() + grain),
                                   .accumulate = args.accumulate});
   }
 }

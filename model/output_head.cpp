@@ -78,20 +78,25 @@ void OutputHead::forward_chunk(const MicroBatch& batch, std::int64_t begin, std:
                            .logit_scale = c_.model.logits_multiplier});
     sums.push_back(sums_N1_[static_cast<std::size_t>(s)].rows(0, count));
   }
+  c_.grains.largest_over_ranks(max_N);
+  // One slice holds the target of a token: zeros elsewhere make its logit a sum over ranks.
+  const Tensor target_logit_N = target_logit_N_.rows(0, count);
+  c_.kernels.fill_zero(target_logit_N);
   for (std::int64_t s = 0; s < c_.slices(); ++s) {
     c_.kernels.logits_exp_sum({.logits_NV = logits_NV_[static_cast<std::size_t>(s)].rows(0, count),
                                .max_N = max_N,
                                .sum_N = sums[static_cast<std::size_t>(s)].view({count}),
                                .target_N = target_N,
-                               .target_logit_N = target_logit_N_.rows(0, count),
+                               .target_logit_N = target_logit_N,
                                .columns = columns(s),
                                .first_row = first_row(s)});
   }
   const Tensor sum_N1 = sum_N1_.rows(0, count);
   c_.kernels.tree_add({.leaves_NC = sums, .out_NC = sum_N1});
-  c_.kernels.token_loss({.sum_N = sum_N1.view({count}),
-                         .target_logit_N = target_logit_N_.rows(0, count),
-                         .loss_N = token_loss_N_.rows(begin, count)});
+  c_.grains.add_over_ranks(sum_N1);
+  c_.grains.add_over_ranks(target_logit_N.view({count, 1}));
+  c_.kernels.token_loss(
+      {.sum_N = sum_N1.view({count}), .target_logit_N = target_logit_N, .loss_N = token_loss_N_.rows(begin, count)});
 }
 
 void OutputHead::backward_chunk(const MicroBatch& batch, std::int64_t begin, std::int64_t count, Workspace& w) {

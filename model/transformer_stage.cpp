@@ -15,6 +15,9 @@ TransformerStage::TransformerStage(const Args& args, Arena& arena)
   for (const BlockGroups& groups : args.declared.blocks) blocks_.emplace_back(context_, groups, rope_);
   for (Slot& slot : slots_) bind_slot(slot, arena);
   workspace_.bind(context_, arena, training_);
+  args.grains.bind(
+      {.types = args.types, .tokens = args.shape.tokens(), .columns = args.model.hidden, .chunk = args.loss_chunk},
+      arena);
   head_.bind(arena, training_);
   if (training_)
     gradient_NC_ = arena.allocate("workspace", args.types.residual, {context_.local_tokens(), args.model.hidden});

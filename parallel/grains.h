@@ -4,9 +4,11 @@
 #include <cstdint>
 #include <span>
 
+#include "core/arena.h"
 #include "core/tensor.h"
 #include "kernels/kernels.h"
 #include "parallel/communicator.h"
+#include "parallel/numerics.h"
 
 namespace baekji {
 
@@ -34,10 +36,21 @@ class GrainMap {
 };
 
 /// Sums over slices by the balanced binary tree of the numerics contract, and the token exchange of sequence
-/// parallelism.
+/// parallelism. A rank holds neighbouring slices, so the tree over its own is a subtree of the whole: ranks exchange
+/// the roots of those and add them in the same order as one rank would.
 class GrainTree {
  public:
+  /// `tensor_group` and `kernels` outlive it.
   GrainTree(Kernels& kernels, Communicator& tensor_group, GrainMap map);
+
+  struct Shape {
+    ElementTypes types;
+    std::int64_t tokens = 0;   ///< rows of the leaves of reduce()
+    std::int64_t columns = 0;  ///< of those leaves, at most
+    std::int64_t chunk = 0;    ///< values that one add_over_ranks() takes, at most
+  };
+  /// Takes the memory that exchanges between ranks need from `arena`, in place of what it was bound to before.
+  void bind(const Shape& shape, Arena& arena);
 
   const GrainMap& map() const { return map_; }
 
@@ -53,10 +66,18 @@ class GrainTree {
   /// Completes `full` (all tokens) from every rank's own token grains, which already stand in their place in it.
   void gather_tokens(const Tensor& full_NC);
 
+  /// values = the tree over the ranks' values, on every rank: a sum over slices whose subtrees the ranks have summed.
+  void add_over_ranks(const Tensor& values_N1);
+  /// values = the largest of the ranks' values, on every rank.
+  void largest_over_ranks(const Tensor& values);
+
  private:
   Kernels& kernels_;
   Communicator& group_;
   GrainMap map_;
+  Tensor subtree_NC_;    // all tokens, accumulator type: the sum over several local slices
+  Tensor exchanged_NC_;  // this rank's tokens from every rank, in rank order
+  Tensor values_RN_;     // one row of values from every rank
 };
 
 }  // namespace baekji

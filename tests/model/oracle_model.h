@@ -16,6 +16,13 @@ struct Setup {
   BatchShape shape{.sequences = 2, .context = 6};
   std::int64_t loss_chunk = 5;  // does not divide the tokens: the last chunk is short
   Recompute recompute = Recompute::kNone;
+  bool bf16 = false;  ///< T = float only: weights and activations in bf16
+};
+
+/// Where a model runs when not on one rank with reference kernels.
+struct Place {
+  Kernels* kernels = nullptr;
+  Communicator* tensor_group = nullptr;
 };
 
 inline ModelConfig small_model() {
@@ -31,18 +38,25 @@ inline ModelConfig small_model() {
   return m;
 }
 
-/// The model, its parameters and one micro-batch in element type T (double or Complex).
+/// The model (a rank's slices of it), its parameters and one micro-batch; T (double, Complex or float) is the type of
+/// its accumulators.
 template <class T>
 class OracleModel {
  public:
-  explicit OracleModel(const Setup& setup)
+  explicit OracleModel(const Setup& setup, const Place& place = {})
       : setup_(setup),
-        kernels_(make_reference_kernels(std::is_same_v<T, double> ? ScalarKind::kDouble : ScalarKind::kComplex)),
-        group_(make_self_communicator()),
-        grains_(*kernels_, *group_, GrainMap(setup.grains, 1, 0)),
+        own_kernels_(place.kernels != nullptr ? nullptr : make_reference_kernels(scalar_kind())),
+        kernels_(place.kernels != nullptr ? *place.kernels : *own_kernels_),
+        own_group_(make_self_communicator()),
+        group_(place.tensor_group != nullptr ? *place.tensor_group : *own_group_),
+        grains_(kernels_, group_, GrainMap(setup.grains, group_.size(), group_.rank())),
         declared_(declare_parameters(setup.model, setup.grains)),
-        store_({.groups = declared_.groups, .types = types(), .slice_count = setup.grains}, *kernels_, arena_),
-        stage_({.kernels = *kernels_,
+        store_({.groups = declared_.groups,
+                .types = types(),
+                .first_slice = grains_.map().first(),
+                .slice_count = grains_.map().count()},
+               kernels_, arena_),
+        stage_({.kernels = kernels_,
                 .parameters = store_,
                 .grains = grains_,
                 .model = setup_.model,
@@ -57,12 +71,26 @@ class OracleModel {
     fill_batch();
   }
 
-  static ElementTypes types() {
-    return {.compute = dtype_of<T>(), .residual = dtype_of<T>(), .accumulator = dtype_of<T>()};
+  static ScalarKind scalar_kind() {
+    if constexpr (std::is_same_v<T, float>) return ScalarKind::kFloat;
+    return std::is_same_v<T, double> ? ScalarKind::kDouble : ScalarKind::kComplex;
+  }
+  ElementTypes types() const {
+    const DType compute = setup_.bf16 ? DType::kBfloat16 : dtype_of<T>();
+    return {.compute = compute, .residual = compute, .accumulator = dtype_of<T>()};
   }
 
   std::span<const ParameterSlice> slices() const { return store_.slices(); }
   T& weight(std::size_t slice, std::int64_t i) { return store_.slices()[slice].weight.template as<T>()[i]; }
+
+  /// The loss of each sequence by a forward and a backward pass, which leaves the gradients in slices().
+  std::vector<double> train() {
+    std::vector<double> losses(static_cast<std::size_t>(setup_.shape.sequences));
+    store_.begin_replica();
+    stage_.forward(batch_, 0);
+    stage_.backward(batch_, 0, losses);
+    return losses;
+  }
 
   /// Sum of the token losses.
   T loss() {
@@ -75,10 +103,7 @@ class OracleModel {
 
   /// Gradients of loss() by slice, in the order of slices().
   std::vector<std::vector<T>> gradients() {
-    std::vector<double> ignored(static_cast<std::size_t>(setup_.shape.sequences));
-    store_.begin_replica();
-    stage_.forward(batch_, 0);
-    stage_.backward(batch_, 0, ignored);
+    train();
     std::vector<std::vector<T>> result;
     for (const ParameterSlice& slice : slices()) {
       std::vector<T> sum(static_cast<std::size_t>(slice.weight.size()));
@@ -99,7 +124,11 @@ class OracleModel {
         const std::int64_t logical = t.logical_index(slice.slice, i);
         const double noise = logical < 0 ? 0.0 : stream.normal(static_cast<std::uint64_t>(logical));
         const bool gain = slice.spec->initialisation.kind == Initialisation::Kind::kConstant;
-        slice.weight.as<T>()[i] = gain ? T(1.0 + 0.2 * noise) : T(slice.spec->initialisation.value * noise);
+        const double value = gain ? 1.0 + 0.2 * noise : slice.spec->initialisation.value * noise;
+        if (setup_.bf16)
+          slice.weight.as<Bfloat16>()[i] = Bfloat16(static_cast<float>(value));
+        else
+          slice.weight.as<T>()[i] = T(value);
       }
     }
   }
@@ -125,8 +154,10 @@ class OracleModel {
   }
 
   Setup setup_;
-  std::unique_ptr<Kernels> kernels_;
-  std::unique_ptr<Communicator> group_;
+  std::unique_ptr<Kernels> own_kernels_;
+  Kernels& kernels_;
+  std::unique_ptr<Communicator> own_group_;
+  Communicator& group_;
   GrainTree grains_;
   ModelParameters declared_;
   Arena arena_{Arena::Mode::kAllocate};
