@@ -129,7 +129,9 @@ class StepBench {
   }
 
   void time_steps(Measured& m, Kernels& kernels, std::map<MatmulShape, double>* library) {
-    Engine engine(e_, &loader_, kernels, Arena::Mode::kAllocate);
+    const auto world = make_self_communicator();
+    RankGroups ranks({}, *world);
+    Engine engine(e_, loader_, kernels, ranks);
     fill_genesis(engine.shards(), static_cast<std::uint64_t>(e_.identity.seed), pool_);
     engine.state_changed();
     engine.step(1, 1);  // warm-up: page faults, packed copies

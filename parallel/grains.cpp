@@ -14,10 +14,7 @@ GrainMap::GrainMap(std::int64_t grains, std::int64_t degree, std::int64_t rank)
 }
 
 GrainTree::GrainTree(Kernels& kernels, Communicator& tensor_group, GrainMap map)
-    : kernels_(kernels), group_(tensor_group), map_(map) {
-  require_equal(map.degree(), static_cast<std::int64_t>(tensor_group.size()), "the grain map is for another group",
-                "tensor axis");
-}
+    : kernels_(kernels), group_(tensor_group), map_(map) {}
 
 void GrainTree::bind(const Shape& shape, Arena& arena) {
   if (map_.degree() == 1) return;
@@ -32,6 +29,8 @@ void GrainTree::bind(const Shape& shape, Arena& arena) {
 void GrainTree::reduce(const ReduceArgs& args) {
   require_equal(map_.count(), static_cast<std::int64_t>(args.leaves_NC.size()), "one leaf per local slice",
                 "grain tree");
+  require_equal(map_.degree(), static_cast<std::int64_t>(group_.size()), "the grain map is for another group",
+                "tensor axis");
   if (map_.degree() == 1) {
     const bool in_place = args.leaves_NC.size() == 1 && args.leaves_NC[0].data() == args.out_NC.data();
     if (in_place && !args.residual_NC.defined() && args.scale == 1.0) return;

@@ -40,7 +40,7 @@ class GrainMap {
 /// the roots of those and add them in the same order as one rank would.
 class GrainTree {
  public:
-  /// `tensor_group` and `kernels` outlive it.
+  /// `tensor_group` and `kernels` outlive it. To measure memory any group will do: binding exchanges nothing.
   GrainTree(Kernels& kernels, Communicator& tensor_group, GrainMap map);
 
   struct Shape {

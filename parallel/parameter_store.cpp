@@ -52,6 +52,8 @@ void ParameterStore::bind_group(const ParameterGroup& group, Storage& storage, A
   };
   const std::int64_t slices = is_split(group) ? args_.slice_count : 1;
   const bool shared = args_.types.compute == args_.types.accumulator;  // the weight is its own master
+  // Elsewhere the optimizer converts straight from the sums: the same integers.
+  const bool summed = args_.replicas > 1 || (args_.tensor_ranks > 1 && !is_split(group));
   storage.gradient.resize(args_.training ? index(group.contributions) : 0);
   for (std::int64_t s = 0; s < slices; ++s) {
     storage.weight.push_back(allocate("weights", args_.types.compute));
@@ -59,7 +61,7 @@ void ParameterStore::bind_group(const ParameterGroup& group, Storage& storage, A
     storage.master.push_back(shared ? storage.weight.back() : allocate("master weights", args_.types.accumulator));
     for (auto& contribution : storage.gradient)
       contribution.push_back(allocate("gradient sums", args_.types.accumulator));
-    if (args_.replicas > 1) storage.partial.push_back(allocate("gradients (fixed point)", DType::kInt64));
+    if (summed) storage.partial.push_back(allocate("gradients (fixed point)", DType::kInt64));
   }
 }
 
@@ -108,8 +110,8 @@ void ParameterStore::begin_replica() {
 }
 
 void ParameterStore::end_replica() {
-  if (args_.replicas == 1) return;  // the optimizer converts straight from the sums: the same integers
   for (const ParameterSlice& slice : slices_) {
+    if (!slice.partial.defined()) continue;
     bool overwrite = first_replica_;
     for (const Tensor& contribution : slice.contributions) {
       const bool valid = kernels_.fixed_point_accumulate({.gradient = contribution,
@@ -122,6 +124,15 @@ void ParameterStore::end_replica() {
     }
   }
   first_replica_ = false;
+}
+
+void ParameterStore::reduce(Communicator& data, Communicator& tensor) {
+  for (GroupId id = 0; id < groups_.size(); ++id) {
+    for (const Tensor& partial : storage_[id].partial) {
+      data.all_reduce(partial, ReduceOp::kSumInteger);
+      if (!is_split(groups_[id])) tensor.all_reduce(partial, ReduceOp::kSumInteger);
+    }
+  }
 }
 
 void ParameterStore::publish_weights() {

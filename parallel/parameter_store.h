@@ -10,6 +10,7 @@
 #include "core/arena.h"
 #include "core/logical_tensor.h"
 #include "kernels/kernels.h"
+#include "parallel/communicator.h"
 #include "parallel/numerics.h"
 
 namespace baekji {
@@ -39,7 +40,7 @@ struct ParameterSlice {
   Tensor weight;                      ///< compute type; the same memory as master in fp32
   Tensor master;                      ///< fp32
   std::vector<Tensor> contributions;  ///< fp32 gradient sums of the running replica
-  Tensor partial;                     ///< int64 fixed-point sum over replicas; undefined with one replica
+  Tensor partial;                     ///< int64 fixed-point sum; undefined where one rank's contributions are all
 };
 
 class ParameterStore {
@@ -47,7 +48,8 @@ class ParameterStore {
   struct Args {
     std::vector<ParameterGroup> groups;
     ElementTypes types;
-    std::int64_t replicas = 1;     ///< replicas that this rank runs
+    std::int64_t replicas = 1;  ///< of the whole job
+    std::int64_t tensor_ranks = 1;
     std::int64_t first_slice = 0;  ///< slices of the tensor axis that this rank holds
     std::int64_t slice_count = 1;
     bool training = true;  ///< false: weights only, for inference
@@ -72,10 +74,13 @@ class ParameterStore {
   void begin_replica();
   /// Adds the gradient sums to the fixed-point sums. A value that is not finite or out of range marks the step void.
   void end_replica();
+  /// Completes the fixed-point sums: those of all data ranks, and of the tensor ranks for what they all hold. The
+  /// integers are the same for any number of ranks. Collective on both groups.
+  void reduce(Communicator& data, Communicator& tensor);
   /// Starts a step: sets the fixed-point unit from the tokens of the global batch.
   void begin_step(std::int64_t global_tokens, std::int64_t replicas);
 
-  /// The parameter in which an invalid gradient was found since begin_step; empty when all were valid.
+  /// The first parameter (by name) in which this rank found an invalid gradient since begin_step; empty: none.
   const std::string& invalid_parameter() const { return invalid_; }
   /// 2^(ceil(log2 tokens) - 50), the fixed-point unit, as an exponent, and the bound of each contribution in units.
   int unit_exponent() const { return unit_exponent_; }

@@ -7,8 +7,21 @@
 
 namespace baekji {
 
+namespace {
+
+// Every chunk has one value, which the ranks that hold it agree on: the largest, where the others put the least there
+// is.
+void complete(std::vector<double>& by_chunk, Communicator& world) {
+  world.all_reduce(Tensor(by_chunk.data(), DType::kFloat64, {static_cast<std::int64_t>(by_chunk.size())}),
+                   ReduceOp::kMax);
+}
+
+constexpr double kAbsent = -1;  // less than any sum of squares
+
+}  // namespace
+
 ShardedOptimizer::ShardedOptimizer(const OptimizerConfig& config, ParameterStore& store, Kernels& kernels, Arena& arena)
-    : config_(config), store_(store), kernels_(kernels) {
+    : config_(config), store_(store), kernels_(kernels), index_(store) {
   for (const ParameterSlice& slice : store.slices()) {
     const std::int64_t elements = slice.master.size();
     moments_.push_back({arena.allocate("optimizer moments", DType::kFloat32, {elements}),
@@ -23,10 +36,12 @@ ShardedOptimizer::ShardedOptimizer(const OptimizerConfig& config, ParameterStore
     for (std::int64_t begin = 0; begin < elements; begin += kChunkElements) {
       square_args_.push_back({.begin = begin, .count = std::min(kChunkElements, elements - begin)});
       chunk_slice_.push_back(moments_.size() - 1);
+      chunk_place_.push_back(index_.chunk(slice.spec->logical, slice.slice, begin));
     }
   }
   squares_.resize(square_args_.size());
   adamw_args_.resize(square_args_.size());
+  all_squares_.resize(static_cast<std::size_t>(index_.chunks()));
 }
 
 GradientSource ShardedOptimizer::gradient_source(const ParameterSlice& slice, double scale) const {
@@ -44,26 +59,32 @@ void ShardedOptimizer::measure(double scale) {
   kernels_.square_sums(square_args_, squares_);
 }
 
-StepOutcome ShardedOptimizer::fold_norm() const {
-  StepOutcome outcome;
-  outcome.void_parameter = store_.invalid_parameter();
-  double sum = 0;
+// The first parameter by name in which any rank found an unusable gradient; empty: none did.
+std::string ShardedOptimizer::void_parameter(Communicator& world) const {
+  std::string mine = store_.invalid_parameter();
   for (std::size_t c = 0; c < squares_.size(); ++c) {
-    if (!squares_[c].valid && outcome.void_parameter.empty()) {
-      outcome.void_parameter = store_.slices()[chunk_slice_[c]].spec->logical.name;
-    }
-    sum += squares_[c].sum;
+    const std::string& name = store_.slices()[chunk_slice_[c]].spec->logical.name;
+    if (!squares_[c].valid && (mine.empty() || name < mine)) mine = name;
   }
-  outcome.is_void = !outcome.void_parameter.empty();
-  if (!outcome.is_void) outcome.gradient_norm = std::sqrt(sum);
-  return outcome;
+  // The earliest name is the largest number.
+  std::int64_t verdict = mine.empty() ? 0 : index_.names() - index_.name_index(mine);
+  world.all_reduce(Tensor(&verdict, DType::kInt64, {1}), ReduceOp::kMax);
+  return verdict == 0 ? std::string() : index_.name(index_.names() - verdict);
 }
 
-StepOutcome ShardedOptimizer::step(const StepArgs& args) {
+StepOutcome ShardedOptimizer::step(const StepArgs& args, Communicator& world) {
   const double scale = std::ldexp(1.0, store_.unit_exponent()) / static_cast<double>(args.global_tokens);
   measure(scale);
-  StepOutcome outcome = fold_norm();
+  StepOutcome outcome{.void_parameter = void_parameter(world)};
+  outcome.is_void = !outcome.void_parameter.empty();
+  std::fill(all_squares_.begin(), all_squares_.end(), kAbsent);
+  for (std::size_t c = 0; c < squares_.size(); ++c)
+    all_squares_[static_cast<std::size_t>(chunk_place_[c])] = squares_[c].sum;
+  complete(all_squares_, world);
   if (outcome.is_void) return outcome;
+  double sum = 0;
+  for (const double square : all_squares_) sum += square;
+  outcome.gradient_norm = std::sqrt(sum);
 
   const double clip =
       config_.clip > 0 && outcome.gradient_norm > config_.clip ? config_.clip / outcome.gradient_norm : 1.0;
@@ -92,25 +113,32 @@ StepOutcome ShardedOptimizer::step(const StepArgs& args) {
   return outcome;
 }
 
-std::map<std::string, double> ShardedOptimizer::gradient_norms() const {
-  std::map<std::string, double> norms;
-  for (std::size_t c = 0; c < squares_.size(); ++c)
-    norms[store_.slices()[chunk_slice_[c]].spec->logical.name] += squares_[c].sum;
-  for (auto& [name, value] : norms) value = std::sqrt(value);
-  return norms;
+std::map<std::string, double> ShardedOptimizer::norms(std::span<const double> squares) const {
+  std::map<std::string, double> result;
+  for (std::int64_t i = 0; i < index_.names(); ++i) {
+    const auto [first, end] = index_.chunks_of(i);
+    double sum = 0;
+    for (std::int64_t c = first; c < end; ++c) sum += squares[static_cast<std::size_t>(c)];
+    result[index_.name(i)] = std::sqrt(sum);
+  }
+  return result;
 }
 
-std::map<std::string, double> ShardedOptimizer::weight_norms() const {
-  std::map<std::string, double> norms;
-  for (const StateShard& shard : shards_) {
+std::map<std::string, double> ShardedOptimizer::gradient_norms() const {
+  return norms(all_squares_);
+}
+
+std::map<std::string, double> ShardedOptimizer::weight_norms(Communicator& world) const {
+  std::vector<double> squares(all_squares_.size(), kAbsent);
+  for (std::size_t c = 0; c < square_args_.size(); ++c) {
+    const float* master = store_.slices()[chunk_slice_[c]].master.as<float>() + square_args_[c].begin;
     double sum = 0;
-    const float* master = shard.values[static_cast<std::size_t>(StateKind::kMaster)];
-    for (std::int64_t i = 0; i < shard.count; ++i)
+    for (std::int64_t i = 0; i < square_args_[c].count; ++i)
       sum += static_cast<double>(master[i]) * static_cast<double>(master[i]);
-    norms[shard.tensor->name] += sum;
+    squares[static_cast<std::size_t>(chunk_place_[c])] = sum;
   }
-  for (auto& [name, value] : norms) value = std::sqrt(value);
-  return norms;
+  complete(squares, world);
+  return norms(squares);
 }
 
 }  // namespace baekji

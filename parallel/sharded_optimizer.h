@@ -10,6 +10,7 @@
 #include "core/arena.h"
 #include "core/logical_tensor.h"
 #include "kernels/kernels.h"
+#include "parallel/chunk_index.h"
 #include "parallel/optimizer_config.h"
 #include "parallel/parameter_store.h"
 
@@ -32,13 +33,14 @@ class ShardedOptimizer {
     std::int64_t update = 1;         ///< 1 for the first update that is not void: the exponent of bias correction
     std::int64_t global_tokens = 1;  ///< divides the un-normalised gradient sum
   };
-  /// Norm, clip and update from the store's gradient sums.
-  StepOutcome step(const StepArgs& args);
+  /// Norm, clip and update from the store's gradient sums. Collective on `world`: every rank gets the same outcome, the
+  /// one of a single rank.
+  StepOutcome step(const StepArgs& args, Communicator& world);
 
-  /// Gradient norm of each parameter, from the last step's sums (mean gradient, before clipping).
+  /// Gradient norm of each parameter of the model, from the last step's sums (mean gradient, before clipping).
   std::map<std::string, double> gradient_norms() const;
-  /// Euclidean norm of each parameter's master weights.
-  std::map<std::string, double> weight_norms() const;
+  /// Euclidean norm of each parameter's master weights. Collective on `world`.
+  std::map<std::string, double> weight_norms(Communicator& world) const;
 
   /// The state that this rank owns, sorted by (name, slice).
   std::span<const StateShard> shards() const { return shards_; }
@@ -50,7 +52,8 @@ class ShardedOptimizer {
   };
   GradientSource gradient_source(const ParameterSlice& slice, double scale) const;
   void measure(double scale);
-  StepOutcome fold_norm() const;
+  std::string void_parameter(Communicator& world) const;
+  std::map<std::string, double> norms(std::span<const double> squares) const;
 
   OptimizerConfig config_;
   ParameterStore& store_;
@@ -60,6 +63,9 @@ class ShardedOptimizer {
   std::vector<SquareSumArgs> square_args_;  // by chunk; reused, so that no step allocates
   std::vector<SquareSum> squares_;
   std::vector<std::size_t> chunk_slice_;  // store slice of each chunk
+  ChunkIndex index_;
+  std::vector<std::int64_t> chunk_place_;  // of each chunk in the whole model
+  std::vector<double> all_squares_;        // one per chunk of the whole model
   std::vector<AdamwArgs> adamw_args_;
 };
 

@@ -3,6 +3,7 @@
 // knows nothing of files, ledgers or logs, so training and replay run the same steps.
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -14,13 +15,14 @@
 #include "kernels/kernels.h"
 #include "model/parameters.h"
 #include "model/transformer_stage.h"
-#include "parallel/communicator.h"
 #include "parallel/grains.h"
 #include "parallel/parameter_store.h"
 #include "parallel/pipeline.h"
+#include "parallel/rank_groups.h"
 #include "parallel/schedule.h"
 #include "parallel/sharded_optimizer.h"
 #include "trainer/experiment.h"
+#include "trainer/global_root.h"
 
 namespace baekji {
 
@@ -42,10 +44,12 @@ class StageRuntime {
     Kernels& kernels;
     ParameterStore& parameters;
     GrainTree& grains;
+    ReplicaRange replicas;  ///< that this rank runs
   };
   StageRuntime(const Args& args, Arena& arena);
 
   Stage& stage() { return *stage_; }
+  /// Micro-batches are numbered from the first one of this rank's replicas.
   const Schedule& schedule() const { return schedule_; }
   std::int64_t slots() const { return static_cast<std::int64_t>(batches_.size()); }
   const Batch& batch(std::int64_t slot) const { return batches_[static_cast<std::size_t>(slot)]; }
@@ -59,11 +63,17 @@ class StageRuntime {
 class Engine {
  public:
   /// Binds weights and optimizer; activations follow with the first step (or evaluation) of each training stage.
-  /// `loader` may be null for a measuring engine. References outlive the engine.
-  Engine(const Experiment& experiment, const Loader* loader, Kernels& kernels, Arena::Mode mode);
+  /// References outlive the engine. Everything below is collective over the ranks.
+  Engine(const Experiment& experiment, const Loader& loader, Kernels& kernels, RankGroups& ranks);
 
-  /// The optimizer state, sorted by (name, slice): for genesis, checkpoints and the state root.
+  /// The optimizer state that this rank holds, sorted by (name, slice): for genesis, checkpoints and the state root.
   std::span<const StateShard> shards() const { return optimizer_.shards(); }
+  /// The part of it that this rank answers for: the ranks together answer for every chunk once.
+  std::vector<StateShard> owned_shards() const;
+  /// The state root of the whole model.
+  Digest state_root(ThreadPool& pool) const {
+    return global_state_root(owned_shards(), parameters_, ranks_.world(), pool);
+  }
   /// Call after the state was written from outside.
   void state_changed() { parameters_.publish_weights(); }
 
@@ -76,17 +86,20 @@ class Engine {
   const ShardedOptimizer& optimizer() const { return optimizer_; }
   const Schedule& schedule(std::int64_t step) { return runtime(step).schedule(); }
 
-  /// The planned bytes of the whole rank, for the stage that needs the most. Needs no data.
-  static std::unique_ptr<Arena> plan(const Experiment& experiment, Kernels& kernels);
+  std::map<std::string, double> weight_norms() const { return optimizer_.weight_norms(ranks_.world()); }
+
+  /// The planned bytes of the rank at `at`, for the stage that needs the most. Needs neither data nor other ranks.
+  static std::unique_ptr<Arena> plan(const Experiment& experiment, Kernels& kernels, const MeshCoordinate& at = {});
 
  private:
   StageRuntime& runtime(std::int64_t step);
 
   const Experiment& experiment_;
-  const Loader* loader_;
+  const Loader& loader_;
   Kernels& kernels_;
-  Arena state_arena_;
-  std::unique_ptr<Communicator> tensor_group_;
+  RankGroups& ranks_;
+  ReplicaRange replicas_;
+  Arena state_arena_{Arena::Mode::kAllocate};
   GrainTree grains_;
   ModelParameters declared_;
   ParameterStore parameters_;

@@ -95,7 +95,9 @@ class Run {
         kernels_(make_cpu_kernels(pool_)),
         loader_(make_loader(e, sha256(tokenizer_bytes_))),
         contract_(canonical_json(contract_of(e, sha256(tokenizer_bytes_), loader_.stores()))),
-        engine_(e, &loader_, *kernels_, Arena::Mode::kAllocate),
+        world_(make_self_communicator()),
+        ranks_(e.layout.mesh(), *world_),
+        engine_(e, loader_, *kernels_, ranks_),
         history_({.folder = folder_,
                   .contract = contract_,
                   .kernel_set = cpu_kernel_set({{"kernels", kernels_->describe()}}),
@@ -156,8 +158,7 @@ class Run {
                     due(step, e_.run.root_every));
     const double step_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     log_.step(step, history_.position(), result, step_s);
-    if (due(step, e_.log.detail_every))
-      log_.norms(step, engine_.optimizer().gradient_norms(), engine_.optimizer().weight_norms());
+    if (due(step, e_.log.detail_every)) log_.norms(step, engine_.optimizer().gradient_norms(), engine_.weight_norms());
     count_void(step, result);
     if (!last && due(step, e_.run.evaluate_every)) validate(step);
     if (checkpoint) log_.say("saved      " + history_.save().string());
@@ -230,6 +231,8 @@ class Run {
   std::unique_ptr<Kernels> kernels_;
   Loader loader_;
   std::string contract_;
+  std::unique_ptr<Communicator> world_;
+  RankGroups ranks_;
   Engine engine_;
   std::vector<std::string> early_warnings_;
   RunHistory history_;

@@ -50,6 +50,7 @@ class OptimizerTest : public testing::Test {
   }
 
   std::unique_ptr<Kernels> kernels_ = make_reference_kernels(ScalarKind::kFloat);
+  std::unique_ptr<Communicator> world_ = make_self_communicator();
   std::unique_ptr<Arena> arena_;
   std::unique_ptr<ParameterStore> store_;
   std::unique_ptr<ShardedOptimizer> optimizer_;
@@ -65,7 +66,7 @@ TEST_F(OptimizerTest, FollowsAdamwInDoublePrecision) {
     fill(t);
     store_->end_replica();
     const double g0 = static_cast<double>(store_->slices()[0].contributions[0].as<float>()[7]) / 1000.0;
-    const StepOutcome outcome = optimizer_->step({.learning_rate = 0.01, .update = t, .global_tokens = 1000});
+    const StepOutcome outcome = optimizer_->step({.learning_rate = 0.01, .update = t, .global_tokens = 1000}, *world_);
     ASSERT_FALSE(outcome.is_void);
     const double g = g0 * std::min(1.0, 0.5 / outcome.gradient_norm);
     m = 0.9 * m + 0.1 * g;
@@ -90,7 +91,7 @@ TEST_F(OptimizerTest, GradientNormIsThatOfTheMeanGradient) {
     }
   }
   store_->end_replica();
-  const StepOutcome outcome = optimizer_->step({.learning_rate = 0.0, .update = 1, .global_tokens = 64});
+  const StepOutcome outcome = optimizer_->step({.learning_rate = 0.0, .update = 1, .global_tokens = 64}, *world_);
   EXPECT_NEAR(outcome.gradient_norm, std::sqrt(sum), 1e-5 * std::sqrt(sum));
   const auto norms = optimizer_->gradient_norms();
   EXPECT_NEAR(std::hypot(norms.at("a"), norms.at("b")), outcome.gradient_norm, 1e-12);
@@ -105,7 +106,7 @@ TEST_F(OptimizerTest, ReplicaOrderChangesNoBit) {
       fill(replica);
       store_->end_replica();
     }
-    EXPECT_FALSE(optimizer_->step({.learning_rate = 0.01, .update = 1, .global_tokens = 256}).is_void);
+    EXPECT_FALSE(optimizer_->step({.learning_rate = 0.01, .update = 1, .global_tokens = 256}, *world_).is_void);
     const StateShard& a = optimizer_->shards()[0];
     return std::vector<float>(a.values[0], a.values[0] + a.count);
   };
@@ -127,7 +128,7 @@ TEST_F(OptimizerTest, AnInvalidGradientVoidsTheStepAndTouchesNothing) {
         if (r == replicas - 1) store_->slices()[1].contributions[1].as<float>()[4] = bad;
         store_->end_replica();
       }
-      const StepOutcome outcome = optimizer_->step({.learning_rate = 1.0, .update = 1, .global_tokens = 1024});
+      const StepOutcome outcome = optimizer_->step({.learning_rate = 1.0, .update = 1, .global_tokens = 1024}, *world_);
       EXPECT_TRUE(outcome.is_void) << bad << " in one of " << replicas;
       EXPECT_EQ(outcome.void_parameter, "b");
       for (const StateShard& shard : optimizer_->shards()) {

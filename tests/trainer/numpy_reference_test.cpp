@@ -178,7 +178,9 @@ class NumpyReference : public testing::Test {
     const auto seed = static_cast<std::uint64_t>(e.identity.seed);
     BatchOrder order(seed, order_sources(e.data, stores), order_stages(e));
     const Loader loader(std::move(stores), std::move(order), e.model.document_mask);
-    Engine engine(e, &loader, kernels, Arena::Mode::kAllocate);
+    const auto world = make_self_communicator();
+    RankGroups ranks({}, *world);
+    Engine engine(e, loader, kernels, ranks);
     fill_genesis(engine.shards(), seed, pool);
     engine.state_changed();
     std::vector<StepResult> results;

@@ -1,0 +1,159 @@
+// The law: the layout changes no bit. Steps of one experiment over data and tensor ranks (as threads) against one rank.
+
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "core/file_system.h"
+#include "parallel/communicator_threads.h"
+#include "proof/genesis.h"
+#include "tests/trainer/tiny_run.h"
+#include "trainer/engine.h"
+
+namespace baekji {
+namespace {
+
+// What every rank must agree on with a lone one.
+struct History {
+  std::vector<std::string> roots;
+  std::vector<double> losses;
+  std::vector<double> norms;
+  std::vector<std::string> void_parameters;
+  std::map<std::string, double> weight_norms;
+  bool operator==(const History&) const = default;
+};
+
+using Overrides = std::vector<std::string>;
+
+// One element of the state at step 0, made so that gradients become unusable.
+struct Poison {
+  std::string tensor;      ///< empty: none
+  std::int64_t index = 0;  ///< in the logical tensor
+  float value = 0;
+};
+
+void poison(std::span<const StateShard> shards, const Poison& bad) {
+  for (const StateShard& shard : shards) {
+    if (shard.tensor->name != bad.tensor) continue;
+    for (std::int64_t i = 0; i < shard.count; ++i) {
+      if (shard.tensor->logical_index(shard.slice, i) == bad.index) shard.values[0][i] = bad.value;
+    }
+  }
+}
+
+Experiment experiment_of(Overrides overrides) {
+  overrides.push_back("numerics.replicas=4");
+  overrides.push_back("numerics.tensor_grains=4");
+  overrides.push_back("numerics.micro_batch=1");
+  return tiny::load("unused", overrides);
+}
+
+History steps_of(Experiment e, const Mesh& mesh, int threads, Communicator& world, const Poison& bad = {}) {
+  e.layout.data = mesh.data;
+  e.layout.tensor = mesh.tensor;
+  std::vector<TokenStore> stores =
+      open_sources(e.data, sha256(posix_file_system().read(e.data.tokenizer)), e.model.vocab);
+  const auto seed = static_cast<std::uint64_t>(e.identity.seed);
+  BatchOrder order(seed, order_sources(e.data, stores), order_stages(e));
+  const Loader loader(std::move(stores), std::move(order), e.model.document_mask);
+  ThreadPool pool(threads);
+  const auto kernels = make_cpu_kernels(pool);
+  RankGroups ranks(mesh, world);
+  Engine engine(e, loader, *kernels, ranks);
+  fill_genesis(engine.shards(), seed, pool);
+  if (!bad.tensor.empty()) poison(engine.shards(), bad);
+  engine.state_changed();
+  History history;
+  std::int64_t updates = 0;
+  for (std::int64_t step = 1; step <= 4; ++step) {
+    const StepResult result = engine.step(step, updates + 1);
+    if (!result.outcome.is_void) ++updates;
+    history.losses.push_back(result.loss);
+    history.norms.push_back(result.outcome.gradient_norm);
+    history.void_parameters.push_back(result.outcome.void_parameter);
+    history.roots.push_back(to_hex(engine.state_root(pool)));
+  }
+  history.weight_norms = engine.weight_norms();
+  return history;
+}
+
+History one_rank(const Overrides& overrides, int threads = 1) {
+  const auto self = make_self_communicator();
+  return steps_of(experiment_of(overrides), {}, threads, *self);
+}
+
+void expect_layouts_agree(const Overrides& overrides) {
+  const Experiment experiment = experiment_of(overrides);
+  const History alone = one_rank(overrides, 2);
+  EXPECT_EQ(alone.roots.size(), 4U);
+  EXPECT_NE(alone.roots[0], alone.roots[3]);
+  for (const Mesh& mesh : {Mesh{.data = 2}, Mesh{.data = 3}, Mesh{.data = 4}, Mesh{.tensor = 2}, Mesh{.tensor = 4},
+                           Mesh{.data = 2, .tensor = 2}, Mesh{.data = 3, .tensor = 2}, Mesh{.data = 2, .tensor = 4}}) {
+    run_as_ranks(narrow<int>(mesh.size()), [&](Communicator& world) {
+      const int threads = 1 + world.rank() % 3;
+      if (steps_of(experiment, mesh, threads, world) != alone)
+        throw Error("another history than one rank's").at(mesh.describe());
+    });
+  }
+  std::printf("%s: 8 layouts of 2 to 8 ranks give the roots of one rank over 4 steps, the last one %.16s\n",
+              fmt::format("{}", fmt::join(overrides, " ")).c_str(), alone.roots.back().c_str());
+}
+
+TEST(Layout, DataAndTensorRanksGiveTheRootOfOneRank) {
+  expect_layouts_agree({"numerics.precision='fp32'"});
+  expect_layouts_agree({"numerics.precision='bf16'", "model.tied_embeddings=true", "layout.recompute='full'"});
+  expect_layouts_agree({"numerics.precision='bf16'", "model.output_norms=true", "numerics.residual='fp32'"});
+}
+
+TEST(Layout, AnUnusableGradientVoidsTheSameStepsEverywhere) {
+  const Experiment experiment = experiment_of({"numerics.precision='fp32'"});
+  // A token that stands in some sequences: not a number in their replicas alone. A huge gain: finite sums out of range.
+  const std::int64_t token = 300;
+  for (const Poison& bad :
+       {Poison{"embedding", token * experiment.model.hidden, std::numeric_limits<float>::quiet_NaN()},
+        Poison{"embedding", token * experiment.model.hidden, std::numeric_limits<float>::infinity()},
+        Poison{"final_norm", 3, 1e7F}}) {
+    const auto self = make_self_communicator();
+    const History alone = steps_of(experiment, {}, 1, *self, bad);
+    const auto named = [](const std::string& name) { return !name.empty(); };
+    const auto voids = std::count_if(alone.void_parameters.begin(), alone.void_parameters.end(), named);
+    EXPECT_GT(voids, 0) << bad.tensor << " " << bad.value;
+    for (const Mesh& mesh : {Mesh{.data = 3}, Mesh{.tensor = 4}, Mesh{.data = 4, .tensor = 2}}) {
+      run_as_ranks(narrow<int>(mesh.size()), [&](Communicator& world) {
+        const History here = steps_of(experiment, mesh, 1, world, bad);
+        if (here.void_parameters == alone.void_parameters && here.roots == alone.roots) return;
+        throw Error("another verdict than one rank's")
+            .values(fmt::format("{}", fmt::join(alone.void_parameters, ", ")),
+                    fmt::format("{}", fmt::join(here.void_parameters, ", ")))
+            .at(mesh.describe());
+      });
+    }
+    std::printf("%g in %s: %td of 4 steps void, the first one for %s, in every layout\n",
+                static_cast<double>(bad.value), bad.tensor.c_str(), voids, alone.void_parameters.front().c_str());
+  }
+}
+
+TEST(Layout, FewerReplicasThanDataRanksIsRefused) {
+  EXPECT_THROW(replicas_of(2, {.data = 3}, {}), Error);
+  const ReplicaRange last = replicas_of(4, {.data = 3}, {.data = 2});
+  EXPECT_EQ(last.first, 2);
+  EXPECT_EQ(last.count, 2);
+}
+
+TEST(Layout, MoreRanksThanTheMeshHasPlacesIsRefused) {
+  try {
+    run_as_ranks(2, [](Communicator& world) { RankGroups(Mesh{.data = 3}, world); });
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("the mesh does not match the number of ranks"));
+  }
+}
+
+TEST(Layout, ANegativeControlChangesTheRoot) {
+  EXPECT_NE(one_rank({"numerics.precision='fp32'", "numerics.loss_chunk=16"}).roots,
+            one_rank({"numerics.precision='fp32'", "experiment.seed=6"}).roots);
+}
+
+}  // namespace
+}  // namespace baekji

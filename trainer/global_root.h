@@ -1,0 +1,16 @@
+#pragma once
+// The state root of a model whose state lies on several ranks.
+
+#include "core/thread_pool.h"
+#include "parallel/communicator.h"
+#include "parallel/parameter_store.h"
+#include "proof/state_root.h"
+
+namespace baekji {
+
+/// The state root over the shards that the ranks of `world` answer for; together they must be the whole model, each
+/// chunk once. Collective; every rank gets the root. `store` names all parameters of the model.
+Digest global_state_root(std::span<const StateShard> owned, const ParameterStore& store, Communicator& world,
+                         ThreadPool& pool);
+
+}  // namespace baekji
