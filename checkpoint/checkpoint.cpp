@@ -142,9 +142,13 @@ void Checkpoint::load(std::span<const StateShard> shards) {
   }
 }
 
+void check_loaded_state(const CheckpointInfo& info, const Digest& root) {
+  require_equal(to_hex(info.state_root), to_hex(root), "the loaded state has another root than its checkpoint says",
+                fmt::format("step {}", info.step));
+}
+
 void check_loaded_state(const CheckpointInfo& info, std::span<const StateShard> shards, ThreadPool& pool) {
-  require_equal(to_hex(info.state_root), to_hex(state_root(shards, pool)),
-                "the loaded state has another root than its checkpoint says", fmt::format("step {}", info.step));
+  check_loaded_state(info, state_root(shards, pool));
 }
 
 }  // namespace baekji

@@ -46,6 +46,8 @@ class Checkpoint {
   std::vector<bool> checked_;
 };
 
+/// Throws when `root`, that of the state as loaded, is not the one of the manifest.
+void check_loaded_state(const CheckpointInfo& info, const Digest& root);
 /// Throws when the state root of `shards` (the whole state) is not the one of the manifest.
 void check_loaded_state(const CheckpointInfo& info, std::span<const StateShard> shards, ThreadPool& pool);
 

@@ -364,7 +364,9 @@ class MpiCommunicator final : public Communicator {
     throw Error("a collective is stuck")
         .values(fmt::format("{} within {} s", call.describe(), watch()->limit_s), who)
         .at(place())
-        .hint("the ranks named may have ended, be stopped, or wait in another collective");
+        .hint(
+            "the ranks named may have ended, be stopped, or wait in another collective; [run] collective_limit_s is "
+            "how long to wait");
   }
 
   template <class Body>

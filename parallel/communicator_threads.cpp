@@ -160,7 +160,9 @@ class Group {
     throw Error("a collective is stuck")
         .values(fmt::format("{} within {} s", call.describe(), watch.limit_s), who)
         .at(place)
-        .hint("the ranks named may have ended, be stopped, or wait in another collective");
+        .hint(
+            "the ranks named may have ended, be stopped, or wait in another collective; [run] collective_limit_s is "
+            "how long to wait");
   }
 
   std::shared_ptr<Job> job_;

@@ -18,6 +18,11 @@ Launch::Launch() {
   MPI_Comm_size(MPI_COMM_WORLD, &size);
   rank_ = rank;
   size_ = size;
+  MPI_Comm machine = MPI_COMM_NULL;
+  if (MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &machine) == MPI_SUCCESS) {
+    MPI_Comm_size(machine, &ranks_on_machine_);
+    MPI_Comm_free(&machine);
+  }
 }
 
 Launch::~Launch() {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "parallel/communicator_mpi.h"
 #include "parallel/launch.h"
 #include "trainer/commands.h"
 #include "trainer/experiment.h"
@@ -25,13 +26,25 @@ void run(const TrainArguments& arguments) {
     return;
   }
   const Launch launch;
+  const auto watch = std::make_shared<CommunicatorWatch>();
+  std::string place;  // in the mesh, once it is known
   try {
     const Experiment experiment = load_experiment(arguments.experiment, arguments.overrides);
-    validate(experiment.layout.mesh(), launch.size(), experiment.place + " [layout]");
-    train(experiment, {.accept_kernel_set = arguments.accept_kernel_set});
+    const Mesh mesh = experiment.layout.mesh();
+    validate(mesh, launch.size(), experiment.place + " [layout]");
+    place = mesh.coordinate(launch.rank()).describe();
+    watch->limit_s = static_cast<double>(experiment.run.collective_limit_s);
+    const auto world = launch.size() == 1 ? make_self_communicator() : make_mpi_communicator({.watch = watch});
+    train(experiment,
+          {.accept_kernel_set = arguments.accept_kernel_set,
+           .ranks_on_machine = launch.ranks_on_machine(),
+           .watch = watch},
+          *world);
   } catch (const std::exception& error) {
     // One rank that cannot go on ends all of them: nobody may wait for it.
-    launch.abort(std::string("error: ") + error.what());
+    const std::string where =
+        launch.size() == 1 || place.empty() ? "" : fmt::format(" ({}; step {})", place, watch->step.load());
+    launch.abort("error" + where + ": " + error.what());
   }
 }
 

@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "core/config.h"
+#include "parallel/grains.h"
+#include "parallel/rank_groups.h"
 #include "proof/contract.h"
 
 namespace baekji {
@@ -38,12 +40,20 @@ void refuse_unsupported(const Experiment& e) {
     if (wrong) throw Error("this build does not have that layout feature").values(have, came).at(place);
   };
   refuse(l.device != "cpu", "device = \"cpu\"", "device = \"" + l.device + "\"");
-  refuse(l.mesh().size() != 1, "data = tensor = pipeline = 1", l.mesh().describe());
+  refuse(l.pipeline != 1, "pipeline = 1", fmt::format("pipeline = {}", l.pipeline));
   refuse(l.virtual_stages != 1, "virtual_stages = 1", fmt::format("virtual_stages = {}", l.virtual_stages));
   refuse(l.schedule != "1f1b", "schedule = \"1f1b\"", "schedule = \"" + l.schedule + "\"");
   refuse(l.zero != 0, "zero = 0", fmt::format("zero = {}", l.zero));
   refuse(l.recompute == "selective", "recompute = \"none\" or \"full\"", "recompute = \"selective\"");
   refuse(l.threads < 0, "threads >= 0", fmt::format("threads = {}", l.threads));
+}
+
+// What a mesh needs of the experiment's numbers; how many ranks there are is known only once they have been started.
+void validate_mesh(const Experiment& e, const std::string& place) {
+  const Mesh mesh = e.layout.mesh();
+  validate(mesh, mesh.size(), place);
+  (void)GrainMap(e.numerics.tensor_grains, mesh.tensor, 0);
+  (void)replicas_of(e.numerics.replicas, mesh, {});
 }
 
 void validate_run(const RunConfig& r, const LogConfig& log, const std::string& place) {
@@ -58,6 +68,7 @@ void validate_run(const RunConfig& r, const LogConfig& log, const std::string& p
   require(r.evaluate_every >= 0, "evaluate_every >= 0", r.evaluate_every);
   require(r.evaluate_sequences >= 1, "evaluate_sequences >= 1", r.evaluate_sequences);
   require(r.max_void_steps >= 1, "max_void_steps >= 1", r.max_void_steps);
+  require(r.collective_limit_s >= 1, "collective_limit_s >= 1", r.collective_limit_s);
   require(log.every >= 1, "log.every >= 1", log.every);
   require(log.detail_every >= 0, "log.detail_every >= 0", log.detail_every);
 }
@@ -181,6 +192,7 @@ Experiment load_experiment(const std::filesystem::path& path, std::span<const st
   validate(e.optimizer, section("optimizer"));
   validate_run(e.run, e.log, section("run"));
   refuse_unsupported(e);
+  validate_mesh(e, section("layout"));
   return e;
 }
 

@@ -71,6 +71,7 @@ struct RunConfig {
   std::int64_t evaluate_every = 100;
   std::int64_t evaluate_sequences = 64;
   std::int64_t max_void_steps = 10;
+  std::int64_t collective_limit_s = 600;
 
   template <class V>
   void visit(V& v) {
@@ -83,6 +84,7 @@ struct RunConfig {
     v.field("evaluate_every", evaluate_every, "steps between validations; 0 means only at the end");
     v.field("evaluate_sequences", evaluate_sequences, "most validation sequences per source");
     v.field("max_void_steps", max_void_steps, "void steps in a row that stop the run");
+    v.field("collective_limit_s", collective_limit_s, "seconds that a rank waits for the others before the job ends");
   }
 };
 

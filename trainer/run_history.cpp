@@ -1,21 +1,29 @@
 #include "trainer/run_history.h"
 
+#include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 
+#include "parallel/gather_text.h"
 #include "proof/contract.h"
 #include "proof/genesis.h"
-#include "proof/state_root.h"
 
 namespace baekji {
 
-RunHistory::RunHistory(Args args, std::span<const StateShard> shards, ThreadPool& pool)
+RunHistory::RunHistory(Args args, RunState state, Communicator& world, ThreadPool& pool)
     : args_(std::move(args)),
-      lock_(args_.folder.root),
-      shards_(shards),
+      state_(std::move(state)),
+      world_(world),
       pool_(pool),
       checkpoints_(args_.folder.checkpoints()),
       contract_(contract_digest(args_.contract)) {
-  if (posix_file_system().exists(args_.folder.ledger()))
+  std::int32_t has_past = 0;
+  if (leads()) {
+    lock_.emplace(args_.folder.root);
+    has_past = posix_file_system().exists(args_.folder.ledger()) ? 1 : 0;
+  }
+  world_.broadcast(Tensor(&has_past, DType::kInt32, {1}), 0);
+  if (has_past != 0)
     resume();
   else
     start();
@@ -23,18 +31,22 @@ RunHistory::RunHistory(Args args, std::span<const StateShard> shards, ThreadPool
 
 void RunHistory::start() {
   FileSystem& files = posix_file_system();
-  if (files.exists(args_.folder.checkpoints()) && !checkpoints_.list().empty()) {
-    throw Error("the run folder has checkpoints but no ledger")
-        .values("ledger.jsonl beside checkpoints/", "checkpoints only")
-        .at(args_.folder.root.string())
-        .hint("a state without its history is not trusted: restore the ledger, or use another run.output");
+  if (leads()) {
+    if (files.exists(args_.folder.checkpoints()) && !checkpoints_.list().empty()) {
+      throw Error("the run folder has checkpoints but no ledger")
+          .values("ledger.jsonl beside checkpoints/", "checkpoints only")
+          .at(args_.folder.root.string())
+          .hint("a state without its history is not trusted: restore the ledger, or use another run.output");
+    }
+    files.create_directories(args_.folder.checkpoints());
+    files.write(args_.folder.contract(), args_.contract);
   }
-  files.create_directories(args_.folder.checkpoints());
-  fill_genesis(shards_, static_cast<std::uint64_t>(args_.seed), pool_);
-  files.write(args_.folder.contract(), args_.contract);
-  last_root_ = state_root(shards_, pool_);
-  ledger_ = Ledger::create(args_.folder.ledger(),
-                           {.contract = contract_, .state_root = *last_root_, .kernel_set = args_.kernel_set});
+  fill_genesis(state_.held, static_cast<std::uint64_t>(args_.seed), pool_);
+  last_root_ = state_.root();
+  if (leads()) {
+    ledger_ = Ledger::create(args_.folder.ledger(),
+                             {.contract = contract_, .state_root = *last_root_, .kernel_set = args_.kernel_set});
+  }
 }
 
 void RunHistory::check_same_run(const GenesisRecord& genesis) const {
@@ -46,7 +58,9 @@ void RunHistory::check_same_run(const GenesisRecord& genesis) const {
   }
 }
 
-void RunHistory::resume() {
+// On rank 0: opens the ledger and finds the newest good checkpoint. Sets position_ (step 0 when there is none) and
+// gives what the event of the restart says.
+nlohmann::json RunHistory::find_position() {
   ledger_ = Ledger::open(args_.folder.ledger());
   check_same_run(ledger_->genesis());
   const std::vector<std::string> differences = kernel_set_differences(ledger_->genesis().kernel_set, args_.kernel_set);
@@ -57,10 +71,9 @@ void RunHistory::resume() {
         .at(args_.folder.root.string())
         .hint("--accept-kernel-set goes on and records the change in the ledger");
   }
-  const std::int64_t torn_bytes = ledger_->torn_bytes();
   for (const std::string& name : checkpoints_.remove_leftovers())
     args_.warn("removed an unfinished checkpoint: " + name);
-  auto newest = checkpoints_.newest_good(pool_, [&](const CheckpointInfo& info) -> std::string {
+  const auto newest = checkpoints_.newest_good(pool_, [&](const CheckpointInfo& info) -> std::string {
     if (info.contract != contract_) return "its contract is not this run's";
     if (!ledger_->state_root_known(info.state_root)) return "its state root is not in this run's ledger";
     return {};
@@ -68,30 +81,52 @@ void RunHistory::resume() {
   for (const std::string& problem : newest.problems) args_.warn(problem);
   if (newest.checkpoint) {
     const CheckpointInfo& info = newest.checkpoint->info();
-    newest.checkpoint->load(shards_);
-    check_loaded_state(info, shards_, pool_);
-    last_root_ = info.state_root;
     position_ = {.step = info.step, .updates = info.updates, .position = info.position, .tokens = info.tokens};
     saved_step_ = info.step;
-  } else {
-    fill_genesis(shards_, static_cast<std::uint64_t>(args_.seed), pool_);
-    last_root_ = state_root(shards_, pool_);
-    require_equal(to_hex(ledger_->genesis().state_root), to_hex(*last_root_), "step 0 does not regenerate",
-                  args_.folder.root.string());
   }
-  resumed_ = true;
   nlohmann::json details = {{"step", position_.step}, {"kernel_set", to_hex(kernel_set_digest(args_.kernel_set))}};
-  if (torn_bytes > 0) details["torn_bytes"] = torn_bytes;
+  if (ledger_->torn_bytes() > 0) details["torn_bytes"] = ledger_->torn_bytes();
   if (!newest.problems.empty()) details["problems"] = newest.problems;
   if (!differences.empty()) details["kernel_set_differences"] = differences;
+  return details;
+}
+
+void RunHistory::resume() {
+  nlohmann::json details;
+  if (leads()) details = find_position();
+  std::array<std::int64_t, 5> found{position_.step, position_.updates, position_.position, position_.tokens,
+                                    saved_step_};
+  world_.broadcast(Tensor(found.data(), DType::kInt64, {std::ssize(found)}), 0);
+  position_ = {.step = found[0], .updates = found[1], .position = found[2], .tokens = found[3]};
+  saved_step_ = found[4];
+  if (saved_step_ >= 0) {
+    load(saved_step_);
+  } else {
+    fill_genesis(state_.held, static_cast<std::uint64_t>(args_.seed), pool_);
+    last_root_ = state_.root();
+    if (leads()) {
+      require_equal(to_hex(ledger_->genesis().state_root), to_hex(*last_root_), "step 0 does not regenerate",
+                    args_.folder.root.string());
+    }
+  }
+  resumed_ = true;
+  if (!leads()) return;
   ledger_->append_event("resume", details);
   ledger_->sync();
 }
 
+void RunHistory::load(std::int64_t step) {
+  Checkpoint checkpoint = Checkpoint::open(checkpoints_.path_of(step));
+  checkpoint.load(state_.held);
+  last_root_ = state_.root();
+  check_loaded_state(checkpoint.info(), *last_root_);
+}
+
 void RunHistory::record(StepRecord record, bool with_root) {
   last_root_.reset();
-  if (with_root) record.state_root = last_root_ = state_root(shards_, pool_);
+  if (with_root) record.state_root = last_root_ = state_.root();
   position_ = {.step = record.step, .updates = record.updates, .position = record.position, .tokens = record.tokens};
+  if (!leads()) return;
   if (record.step > ledger_->last_step()) {
     ledger_->append(record);
     return;
@@ -108,11 +143,11 @@ void RunHistory::record(StepRecord record, bool with_root) {
 }
 
 void RunHistory::record_event(std::string_view name, const nlohmann::json& details) {
-  ledger_->append_event(name, details);
+  if (leads()) ledger_->append_event(name, details);
 }
 
 Digest RunHistory::root() const {
-  return last_root_ ? *last_root_ : state_root(shards_, pool_);
+  return last_root_ ? *last_root_ : state_.root();
 }
 
 std::filesystem::path RunHistory::save() {
@@ -126,13 +161,38 @@ std::filesystem::path RunHistory::save() {
                             .contract = contract_,
                             .state_root = root,
                             .kernel_set = args_.kernel_set};
-  // The root stands in the ledger before the checkpoint can be found: a crash between the two loses nothing.
-  ledger_->append_event("checkpoint", {{"step", info.step}, {"state_root", to_hex(root)}});
-  ledger_->sync();
-  const Checkpoint checkpoint = checkpoints_.save(info, shards_);
+  if (leads()) {
+    // The root stands in the ledger before the checkpoint can be found: a crash between the two loses nothing.
+    ledger_->append_event("checkpoint", {{"step", info.step}, {"state_root", to_hex(root)}});
+    ledger_->sync();
+  }
+  write_checkpoint(info);
   saved_step_ = position_.step;
-  checkpoints_.prune(args_.keep, args_.anchor_every);
-  return checkpoint.path();
+  if (leads()) checkpoints_.prune(args_.keep, args_.anchor_every);
+  return checkpoints_.path_of(info.step);
+}
+
+// Every owner writes its shard; rank 0 makes the directory before, and a checkpoint of them after.
+void RunHistory::write_checkpoint(const CheckpointInfo& info) {
+  if (world_.size() == 1) {
+    checkpoints_.save(info, state_.owned);
+    return;
+  }
+  if (leads()) checkpoints_.begin(info.step);
+  std::vector<std::int32_t> owns(static_cast<std::size_t>(world_.size()));
+  std::int32_t mine = state_.owned.empty() ? 0 : 1;
+  world_.all_gather(Tensor(&mine, DType::kInt32, {1}), Tensor(owns.data(), DType::kInt32, {world_.size()}));
+  std::string record;
+  if (mine != 0) {
+    const auto writer = std::count(owns.begin(), owns.begin() + world_.rank(), 1);
+    record = encode_shard_record(checkpoints_.write_shard(info.step, writer, state_.owned));
+  }
+  std::vector<ShardRecord> records;
+  for (const std::string& text : gather_text(world_, record)) {
+    if (!text.empty()) records.push_back(decode_shard_record(text));
+  }
+  if (leads()) checkpoints_.commit(info, records);
+  world_.barrier();  // nobody prunes or reads before it is there
 }
 
 }  // namespace baekji

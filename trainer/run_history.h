@@ -14,6 +14,7 @@
 #include "core/file_system.h"
 #include "core/logical_tensor.h"
 #include "core/thread_pool.h"
+#include "parallel/communicator.h"
 #include "proof/ledger.h"
 #include "trainer/folder_lock.h"
 
@@ -41,6 +42,15 @@ struct RunPosition {
   std::int64_t tokens = 0;
 };
 
+/// The training state of this rank, for what a run keeps of it.
+struct RunState {
+  std::span<const StateShard> held;  ///< filled by step 0 and by loads
+  std::vector<StateShard> owned;     ///< what this rank saves; the ranks together own every chunk once
+  std::function<Digest()> root;      ///< the state root of the whole model; collective
+};
+
+/// Over several ranks every call is collective, and rank 0 of `world` alone writes contract and ledger and decides
+/// where to go on from; each rank saves what it owns and loads what it holds.
 class RunHistory {
  public:
   struct Args {
@@ -54,14 +64,13 @@ class RunHistory {
     bool accept_kernel_set = false;                ///< go on although another kernel set computed the run so far
     std::function<void(const std::string&)> warn;  ///< told of damage that was found and survived
   };
-  /// Fills `shards` with step 0 of a new run, or with the newest good checkpoint of the run in the folder whose state
-  /// root its ledger holds. Throws, with the folder untouched, when the folder holds another experiment (both
-  /// contracts), or another kernel set that was not accepted. `shards` and `pool` outlive the object.
-  RunHistory(Args args, std::span<const StateShard> shards, ThreadPool& pool);
+  /// Fills the held state with step 0 of a new run, or with the newest good checkpoint of the run in the folder whose
+  /// state root its ledger holds. Throws, with the folder untouched, when the folder holds another experiment (both
+  /// contracts), or another kernel set that was not accepted. `world` and `pool` outlive the object.
+  RunHistory(Args args, RunState state, Communicator& world, ThreadPool& pool);
 
   const RunPosition& position() const { return position_; }
   bool resumed() const { return resumed_; }
-  const Ledger& ledger() const { return *ledger_; }
 
   /// Takes the record of the next step. A step that the ledger already holds (it was trained before a crash) must give
   /// the same record bit for bit: a difference is an Error that names the members.
@@ -77,16 +86,21 @@ class RunHistory {
   Digest root() const;
 
  private:
+  bool leads() const { return world_.rank() == 0; }
   void start();
   void resume();
+  nlohmann::json find_position();
+  void load(std::int64_t step);
+  void write_checkpoint(const CheckpointInfo& info);
   void check_same_run(const GenesisRecord& genesis) const;
 
   Args args_;
-  FolderLock lock_;
-  std::span<const StateShard> shards_;
+  RunState state_;
+  Communicator& world_;
+  std::optional<FolderLock> lock_;  // rank 0
   ThreadPool& pool_;
   CheckpointStore checkpoints_;
-  std::optional<Ledger> ledger_;
+  std::optional<Ledger> ledger_;  // rank 0
   Digest contract_{};
   RunPosition position_;
   std::int64_t saved_step_ = -1;

@@ -9,6 +9,7 @@
 #include "core/file_system.h"
 #include "data/unigram.h"
 #include "kernels/cpu/ceiling.h"
+#include "parallel/gather_text.h"
 #include "proof/contract.h"
 #include "trainer/engine.h"
 #include "trainer/run_history.h"
@@ -44,13 +45,33 @@ class StopOnSignal {
   void (*before_[2])(int) = {SIG_DFL, SIG_DFL};
 };
 
-int thread_count(const LayoutConfig& layout) {
-  if (layout.threads > 0) return narrow<int>(layout.threads);
-  return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-}
-
 DType compute_type(const Experiment& e) {
   return element_types(e.numerics).compute;
+}
+
+int thread_count(const LayoutConfig& layout, int ranks_on_machine) {
+  if (layout.threads > 0) return narrow<int>(layout.threads);
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / ranks_on_machine);
+}
+
+// Ranks that read other files, or run another program, would go apart silently: they say so before they begin.
+void require_same_everywhere(Communicator& world, const std::string& what, const std::string& mine) {
+  const std::vector<std::string> all = gather_text(world, mine);
+  for (std::size_t r = 0; r < all.size(); ++r) {
+    if (all[r] == all[0]) continue;
+    throw Error("ranks do not agree on " + what)
+        .values("rank 0: " + all[0], fmt::format("rank {}: {}", r, all[r]))
+        .hint("start the same program with the same files and options on every machine");
+  }
+}
+
+// The FLOP/s that all ranks reach together, each on its own threads at the same time as the others; 0: not measured.
+double measure_ceilings(const Experiment& e, ThreadPool& pool, Communicator& world) {
+  if (!e.log.measure_ceiling) return 0;
+  world.barrier();
+  auto flops = static_cast<std::int64_t>(measure_matmul_ceiling(pool, compute_type(e)));
+  world.all_reduce(Tensor(&flops, DType::kInt64, {1}), ReduceOp::kSumInteger);
+  return static_cast<double>(flops);
 }
 
 Loader make_loader(const Experiment& e, const Digest& tokenizer_digest) {
@@ -76,8 +97,8 @@ std::int64_t mapped_bytes(const Experiment& e, std::span<const TokenStore> store
 
 // The table printed before step 1. `program_bytes` is what the process took before anything was bound.
 std::string memory_plan(const Experiment& e, Kernels& kernels, std::int64_t program_bytes,
-                        std::span<const TokenStore> stores) {
-  const std::unique_ptr<Arena> plan = Engine::plan(e, kernels);
+                        std::span<const TokenStore> stores, const MeshCoordinate& at = {}) {
+  const std::unique_ptr<Arena> plan = Engine::plan(e, kernels, at);
   if (!stores.empty()) plan->note("token stores (mapped)", mapped_bytes(e, stores));
   plan->note("program and libraries", program_bytes);
   return memory_table(*plan);
@@ -85,65 +106,91 @@ std::string memory_plan(const Experiment& e, Kernels& kernels, std::int64_t prog
 
 class Run {
  public:
-  Run(const Experiment& e, const TrainOptions& options)
+  Run(const Experiment& e, const TrainOptions& options, Communicator& world)
       : e_(e),
-        pool_(thread_count(e.layout)),
-        ceiling_flops_(e.log.measure_ceiling ? measure_matmul_ceiling(pool_, compute_type(e)) : 0.0),
+        watch_(options.watch),
+        ranks_(e.layout.mesh(), world),
+        pool_(thread_count(e.layout, options.ranks_on_machine)),
+        ceiling_flops_(measure_ceilings(e, pool_, world)),
         program_bytes_(resident_bytes()),
         folder_{e.output()},
         tokenizer_bytes_(posix_file_system().read(e.data.tokenizer)),
         kernels_(make_cpu_kernels(pool_)),
+        kernel_set_(cpu_kernel_set({{"kernels", kernels_->describe()}})),
         loader_(make_loader(e, sha256(tokenizer_bytes_))),
         contract_(canonical_json(contract_of(e, sha256(tokenizer_bytes_), loader_.stores()))),
-        world_(make_self_communicator()),
-        ranks_(e.layout.mesh(), *world_),
-        engine_(e, loader_, *kernels_, ranks_),
+        engine_(e, loader_, *kernels_, checked_ranks()),
         history_({.folder = folder_,
                   .contract = contract_,
-                  .kernel_set = cpu_kernel_set({{"kernels", kernels_->describe()}}),
+                  .kernel_set = kernel_set_,
                   .seed = e.identity.seed,
                   .tensor_grains = e.numerics.tensor_grains,
                   .keep = e.run.keep,
                   .anchor_every = e.run.anchor_every,
                   .accept_kernel_set = options.accept_kernel_set,
                   .warn = [this](const std::string& text) { early_warnings_.push_back(text); }},
-                 engine_.shards(), pool_),
-        log_({.experiment = e,
-              .folder = folder_,
-              .resumed_step = history_.position().step,
-              .ceiling_flops = ceiling_flops_}) {}
+                 {.held = engine_.shards(),
+                  .owned = engine_.owned_shards(),
+                  .root = [this] { return engine_.state_root(pool_); }},
+                 world, pool_) {
+    if (world.rank() != 0) return;
+    log_ = std::make_unique<RunLog>(RunLog::Args{
+        .experiment = e, .folder = folder_, .resumed_step = history_.position().step, .ceiling_flops = ceiling_flops_});
+  }
 
   void go() {
     introduce();
     const StopOnSignal guard;
-    while (history_.position().step < e_.run.steps && !stop_requested) one_step(history_.position().step + 1);
+    agree_to_stop();
+    while (history_.position().step < e_.run.steps && !stopping_) one_step(history_.position().step + 1);
     finish();
   }
 
  private:
+  RankGroups& checked_ranks() {
+    Communicator& world = ranks_.world();
+    require_same_everywhere(world, "the experiment", "contract " + to_hex(contract_digest(contract_)));
+    require_same_everywhere(world, "the kernel set", to_hex(kernel_set_digest(kernel_set_)));
+    require_same_everywhere(world, "layout and run", to_hex(sha256(resolved_toml(e_))));
+    return ranks_;
+  }
+
+  // A signal reaches the ranks at different moments: they stop after the same step.
+  void agree_to_stop() {
+    std::int32_t stop = stop_requested ? 1 : 0;
+    ranks_.world().all_reduce(Tensor(&stop, DType::kInt32, {1}), ReduceOp::kMax);
+    stopping_ = stop != 0;
+  }
+
+  void say(const std::string& text) {
+    if (log_) log_->say(text);
+  }
+
   void introduce() {
-    for (const std::string& text : early_warnings_) log_.warn(text);
     engine_.state_changed();
+    if (!log_) return;
+    for (const std::string& text : early_warnings_) log_->warn(text);
     FileSystem& files = posix_file_system();
     files.write(folder_.experiment(), resolved_toml(e_));
     files.write(folder_.tokenizer(), tokenizer_bytes_);
-    log_.say(
-        fmt::format("experiment {}   contract {}", e_.identity.name, to_hex(contract_digest(contract_)).substr(0, 16)));
-    log_.say(fmt::format("model      {:.1f} M parameters, {} layers, hidden {}, vocabulary {}, {}",
-                         static_cast<double>(parameter_count(e_.model)) / 1e6, e_.model.layers, e_.model.hidden,
-                         e_.model.vocab, e_.numerics.precision));
-    log_.say(fmt::format("layout     {}, {} threads", e_.layout.mesh().describe(), pool_.threads()));
-    log_.say(fmt::format("run        {} -> {} steps in {}{}", history_.position().step, e_.run.steps,
-                         folder_.root.string(), history_.resumed() ? " (going on)" : ""));
-    log_.say("planned memory\n" + memory_plan(e_, *kernels_, program_bytes_, loader_.stores()));
+    say(fmt::format("experiment {}   contract {}", e_.identity.name, to_hex(contract_digest(contract_)).substr(0, 16)));
+    say(fmt::format("model      {:.1f} M parameters, {} layers, hidden {}, vocabulary {}, {}",
+                    static_cast<double>(parameter_count(e_.model)) / 1e6, e_.model.layers, e_.model.hidden,
+                    e_.model.vocab, e_.numerics.precision));
+    say(fmt::format("layout     {}, {} threads", e_.layout.mesh().describe(), pool_.threads()));
+    say(fmt::format("run        {} -> {} steps in {}{}", history_.position().step, e_.run.steps, folder_.root.string(),
+                    history_.resumed() ? " (going on)" : ""));
+    say("planned memory\n" + memory_plan(e_, *kernels_, program_bytes_, loader_.stores(), ranks_.coordinate()));
   }
 
   void one_step(std::int64_t step) {
-    warn_of_repeats(step);
+    if (watch_) watch_->step = step;
+    if (log_) warn_of_repeats(step);
     const auto start = std::chrono::steady_clock::now();
     const RunPosition before = history_.position();
     const StepResult result = engine_.step(step, before.updates + 1);
-    const bool last = step == e_.run.steps || stop_requested;
+    agree_to_stop();
+    const bool last = step == e_.run.steps || stopping_;
     const bool checkpoint = last || due(step, e_.run.checkpoint_every);
     const bool is_void = result.outcome.is_void;
     history_.record({.step = step,
@@ -157,18 +204,24 @@ class Run {
                      .void_tensor = result.outcome.void_parameter},
                     due(step, e_.run.root_every));
     const double step_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    log_.step(step, history_.position(), result, step_s);
-    if (due(step, e_.log.detail_every)) log_.norms(step, engine_.optimizer().gradient_norms(), engine_.weight_norms());
+    if (log_) log_->step(step, history_.position(), result, step_s);
+    if (due(step, e_.log.detail_every)) {
+      const std::map<std::string, double> weights = engine_.weight_norms();
+      if (log_) log_->norms(step, engine_.optimizer().gradient_norms(), weights);
+    }
     count_void(step, result);
     if (!last && due(step, e_.run.evaluate_every)) validate(step);
-    if (checkpoint) log_.say("saved      " + history_.save().string());
+    if (checkpoint) save();
   }
+
+  void save() { say("saved      " + history_.save().string()); }
 
   void count_void(std::int64_t step, const StepResult& result) {
     void_in_a_row_ = result.outcome.is_void ? void_in_a_row_ + 1 : 0;
     if (!result.outcome.is_void) return;
-    log_.warn(fmt::format("step {} is void: the gradient of {} is not finite or out of range; no weight was changed",
-                          step, result.outcome.void_parameter));
+    if (log_)
+      log_->warn(fmt::format("step {} is void: the gradient of {} is not finite or out of range; no weight was changed",
+                             step, result.outcome.void_parameter));
     if (void_in_a_row_ < e_.run.max_void_steps) return;
     throw Error(fmt::format("{} void steps in a row", void_in_a_row_))
         .values(fmt::format("fewer than run.max_void_steps = {}", e_.run.max_void_steps),
@@ -183,7 +236,7 @@ class Run {
       const int source = static_cast<int>(i);
       const std::int64_t pass = order.highest_pass(step, source);
       if (pass > order.highest_pass(step - 1, source)) {
-        log_.warn(
+        log_->warn(
             fmt::format("step {}: source {} begins pass {} (it repeats)", step, order.sources()[i].name, pass + 1));
       }
     }
@@ -200,15 +253,15 @@ class Run {
                         .loss = engine_.evaluate(step, source, sequences),
                         .sequences = sequences});
     }
-    log_.validation(step, losses);
+    if (log_) log_->validation(step, losses);
     return losses;
   }
 
   void finish() {
     const std::int64_t step = history_.position().step;
-    if (!history_.saved()) log_.say("saved      " + history_.save().string());
-    if (stop_requested) {
-      log_.say(fmt::format("stopped at step {} by a signal; start the same command again to go on", step));
+    if (!history_.saved()) save();
+    if (stopping_) {
+      say(fmt::format("stopped at step {} by a signal; start the same command again to go on", step));
       return;
     }
     RunLog::Summary summary{.position = history_.position(), .validation = validate(step)};
@@ -217,37 +270,39 @@ class Run {
     }
     summary.checkpoint = CheckpointStore(folder_.checkpoints()).path_of(step).string();
     summary.state_root = to_hex(history_.root());
-    log_.finish(summary);
+    if (log_) log_->finish(summary);
   }
 
   static bool due(std::int64_t step, std::int64_t every) { return every > 0 && step % every == 0; }
 
   const Experiment& e_;
+  std::shared_ptr<CommunicatorWatch> watch_;
+  RankGroups ranks_;
   ThreadPool pool_;
   double ceiling_flops_;  ///< measured first: what the library keeps of it belongs to the program
   std::int64_t program_bytes_;
   RunFolder folder_;
   std::string tokenizer_bytes_;
   std::unique_ptr<Kernels> kernels_;
+  KernelSet kernel_set_;
   Loader loader_;
   std::string contract_;
-  std::unique_ptr<Communicator> world_;
-  RankGroups ranks_;
   Engine engine_;
   std::vector<std::string> early_warnings_;
   RunHistory history_;
-  RunLog log_;
+  std::unique_ptr<RunLog> log_;  // rank 0
+  bool stopping_ = false;
   std::int64_t void_in_a_row_ = 0;
 };
 
 }  // namespace
 
-void train(const Experiment& experiment, const TrainOptions& options) {
-  Run(experiment, options).go();
+void train(const Experiment& experiment, const TrainOptions& options, Communicator& world) {
+  Run(experiment, options, world).go();
 }
 
 std::string dry_run(const Experiment& e) {
-  ThreadPool pool(thread_count(e.layout));
+  ThreadPool pool(thread_count(e.layout, 1));
   const std::unique_ptr<Kernels> kernels = make_cpu_kernels(pool);
   std::string text = fmt::format("mesh       {}\n", e.layout.mesh().describe());
   text += fmt::format("model      {} parameters, {:.4g} FLOPs per token\n", parameter_count(e.model),

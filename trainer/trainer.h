@@ -1,19 +1,24 @@
 #pragma once
 // Trainer: wires data, engine, ledger, checkpoints and logs into a run.
 
+#include <memory>
 #include <string>
 
+#include "parallel/communicator.h"
 #include "trainer/experiment.h"
 
 namespace baekji {
 
 struct TrainOptions {
-  bool accept_kernel_set = false;  ///< go on with a run that another kernel set began
+  bool accept_kernel_set = false;            ///< go on with a run that another kernel set began
+  int ranks_on_machine = 1;                  ///< share the processors, where [layout] threads leaves their number open
+  std::shared_ptr<CommunicatorWatch> watch;  ///< told of the running step; null: nobody is
 };
 
 /// Trains the experiment from where its run folder stands (step 0 if it is new) to run.steps. SIGINT and SIGTERM finish
 /// the running step, save, and return. Throws Error; the last good checkpoint then stands.
-void train(const Experiment& experiment, const TrainOptions& options);
+/// Collective over `world`, which has one rank for each place of the mesh; rank 0 speaks and keeps the run's files.
+void train(const Experiment& experiment, const TrainOptions& options, Communicator& world);
 
 /// What `train --dry-run` prints: mesh, schedule, contract-free facts and the planned memory. Needs no data.
 std::string dry_run(const Experiment& experiment);

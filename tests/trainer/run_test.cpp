@@ -21,7 +21,7 @@ const std::string& reference_root() {
 
 TEST(Run, LossFallsAndTheSummaryIsComputed) {
   const fs::path run = fresh_folder("falls");
-  train(load(run, {"run.steps=40", "run.checkpoint_every=0"}), {});
+  train_alone(load(run, {"run.steps=40", "run.checkpoint_every=0"}), {});
   std::ifstream metrics(run / "metrics.jsonl");
   std::vector<double> losses;
   for (std::string line; std::getline(metrics, line);) {
@@ -49,7 +49,7 @@ TEST(Run, ThreadsResumeAndRecomputationChangeNoBit) {
     EXPECT_EQ(train_root(fresh_folder("variant"), {change}), reference_root()) << change;
   }
   const fs::path run = fresh_folder("resumed");
-  train(load(run, {"run.steps=3"}), {});
+  train_alone(load(run, {"run.steps=3"}), {});
   EXPECT_EQ(train_root(run), reference_root()) << "3 steps, then on to 6";
   EXPECT_EQ(train_root(run), reference_root()) << "a complete run, started again, changes nothing";
 }
@@ -79,7 +79,7 @@ TEST(Run, StagesChangeContextBatchAndWeights) {
   const auto root = [&](const std::string& name, std::vector<std::string> overrides) {
     const fs::path run = fresh_folder(name);
     overrides.push_back("run.output='" + run.string() + "'");
-    train(load_experiment(toml, overrides), {});
+    train_alone(load_experiment(toml, overrides), {});
     EXPECT_EQ(summary(run)["tokens"], 2 * 8 * 32 + 2 * 4 * 16 + 2 * 16 * 32);
     return summary(run)["state_root"].get<std::string>();
   };
@@ -88,7 +88,7 @@ TEST(Run, StagesChangeContextBatchAndWeights) {
 
 TEST(Run, ADamagedCheckpointIsNamedAndTheOlderOneUsed) {
   const fs::path run = fresh_folder("damaged");
-  train(load(run, {"run.steps=4"}), {});
+  train_alone(load(run, {"run.steps=4"}), {});
   const CheckpointStore store(run / "checkpoints");
   ASSERT_EQ(store.list(), (std::vector<std::int64_t>{2, 4}));
   {
@@ -105,7 +105,7 @@ TEST(Run, ADamagedCheckpointIsNamedAndTheOlderOneUsed) {
 
 TEST(Run, ATornLedgerIsMendedAndAForgedOneRefused) {
   const fs::path run = fresh_folder("torn");
-  train(load(run, {"run.steps=4"}), {});
+  train_alone(load(run, {"run.steps=4"}), {});
   const fs::path ledger = run / "ledger.jsonl";
   const std::string whole = read_text(ledger);
   std::ofstream(ledger, std::ios::app) << "{\"body\":{\"step\":5,\"lo";
@@ -114,15 +114,15 @@ TEST(Run, ATornLedgerIsMendedAndAForgedOneRefused) {
   const std::size_t digit = forged.find("\"loss\":\"") + 12;
   forged[digit] = forged[digit] == '0' ? '1' : '0';
   std::ofstream(ledger, std::ios::trunc) << forged;
-  EXPECT_THROW(train(load(run, {"run.steps=8"}), {}), Error);
+  EXPECT_THROW(train_alone(load(run, {"run.steps=8"}), {}), Error);
 }
 
 TEST(Run, AnotherExperimentInTheFolderIsRefused) {
   const fs::path run = fresh_folder("other");
-  train(load(run, {"run.steps=1"}), {});
+  train_alone(load(run, {"run.steps=1"}), {});
   const std::string before = read_text(run / "ledger.jsonl");
   try {
-    train(load(run, {"run.steps=2", "optimizer.lr=1e-3"}), {});
+    train_alone(load(run, {"run.steps=2", "optimizer.lr=1e-3"}), {});
     FAIL() << "another learning rate is another experiment";
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("another experiment"), std::string::npos) << error.what();
@@ -134,7 +134,7 @@ TEST(Run, ASecondTrainerInTheFolderIsRefused) {
   const fs::path run = fresh_folder("locked");
   const FolderLock held(run);
   try {
-    train(load(run), {});
+    train_alone(load(run), {});
     FAIL() << "the folder is taken";
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("another process"), std::string::npos) << error.what();
@@ -145,7 +145,7 @@ TEST(Run, ASecondTrainerInTheFolderIsRefused) {
 TEST(Run, VoidStepsTouchNothingAndStopTheRun) {
   const fs::path run = fresh_folder("void");
   try {
-    train(load(run, {"model.logits_multiplier=1e38", "run.max_void_steps=3", "run.checkpoint_every=1"}), {});
+    train_alone(load(run, {"model.logits_multiplier=1e38", "run.max_void_steps=3", "run.checkpoint_every=1"}), {});
     FAIL() << "every step is void";
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("3 void steps in a row"), std::string::npos) << error.what();
@@ -209,7 +209,7 @@ TEST_F(Program, SigtermSavesAndStopsCleanly) {
 
 TEST_F(Program, AFullDiskKeepsTheLastGoodCheckpoint) {
   const fs::path run = fresh_folder("full");
-  train(load(run, {"run.steps=2"}), {});
+  train_alone(load(run, {"run.steps=2"}), {});
   // A limit on the size of a file stands for the full disk: the shard cannot be written whole.
   const std::string shell = "ulimit -f 40; trap '' XFSZ; exec '" + std::string(BAEKJI_BINARY) + "' train '" +
                             experiment_file().string() + "' --set \"run.output='" + run.string() + "'\" > '" +

@@ -98,9 +98,15 @@ inline nlohmann::json summary(const fs::path& run) {
   return nlohmann::json::parse(file);
 }
 
+/// Trains on one rank, in this process.
+inline void train_alone(const Experiment& e, const TrainOptions& options = {}) {
+  const auto world = make_self_communicator();
+  train(e, options, *world);
+}
+
 /// Trains in this process and returns the state root at the end.
 inline std::string train_root(const fs::path& output, const std::vector<std::string>& overrides = {}) {
-  train(load(output, overrides), {});
+  train_alone(load(output, overrides));
   return summary(output).at("state_root");
 }
 
