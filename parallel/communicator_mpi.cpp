@@ -82,22 +82,22 @@ class ArrivalTable {
     begun_[slot] += 1;
     MPI_Win_sync(window_);
   }
-  /// The ranks of `group` that have begun fewer calls than this one.
-  std::vector<int> absent(MPI_Comm group, int slot) const {
+  /// The ranks of `group` that have begun fewer calls than this one, by their numbers in it and in the job.
+  std::vector<std::string> absent(MPI_Comm group, int slot) const {
     MPI_Group members = MPI_GROUP_NULL;
     MPI_Group all = MPI_GROUP_NULL;
     MPI_Comm_group(group, &members);
     MPI_Comm_group(world_, &all);
     int size = 0;
     MPI_Group_size(members, &size);
-    std::vector<int> result;
+    std::vector<std::string> result;
     for (int rank = 0; rank < size; ++rank) {
       int target = 0;
       MPI_Group_translate_ranks(members, 1, &rank, all, &target);
       std::int64_t begun = 0;
       MPI_Get(&begun, 1, MPI_INT64_T, target, slot, 1, MPI_INT64_T, window_);
       MPI_Win_flush(target, window_);
-      if (begun < begun_[slot]) result.push_back(rank);
+      if (begun < begun_[slot]) result.push_back(fmt::format("rank {} (rank {} of the job)", rank, target));
     }
     MPI_Group_free(&members);
     MPI_Group_free(&all);
@@ -357,9 +357,9 @@ class MpiCommunicator final : public Communicator {
     if (call.kind == CollectiveKind::kSend || call.kind == CollectiveKind::kReceive) {
       who = fmt::format("rank {} has not {}", call.detail, call.kind == CollectiveKind::kSend ? "received" : "sent");
     } else {
-      const std::vector<int> absent = mpi_->arrivals->absent(mpi_->messages, mpi_->slot);
+      const std::vector<std::string> absent = mpi_->arrivals->absent(mpi_->messages, mpi_->slot);
       who = absent.empty() ? "all have arrived, and some do not finish"
-                           : fmt::format("not arrived: rank {}", fmt::join(absent, ", "));
+                           : fmt::format("not arrived: {}", fmt::join(absent, ", "));
     }
     throw Error("a collective is stuck")
         .values(fmt::format("{} within {} s", call.describe(), watch()->limit_s), who)
