@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "parallel/communicator_threads.h"
+#include "parallel/gather_text.h"
 #include "parallel/reduction.h"
 #include "tests/parallel/communicator_cases.h"
 
@@ -139,6 +140,17 @@ TEST(Communicator, AFailingRankBringsTheOthersDownAtOnce) {
   const double waited_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   EXPECT_THAT(message, AllOf(HasSubstr("rank 3 of 4"), HasSubstr("a problem of its own")));
   EXPECT_LT(waited_s, 30);  // not the limit
+}
+
+TEST(GatherText, TextsOfAnyLengthReachEveryRank) {
+  run_as_ranks(3, [](Communicator& world) {
+    const auto text_of = [](int rank) {
+      return std::string(static_cast<std::size_t>(rank * 5), static_cast<char>('a' + rank));
+    };
+    const std::vector<std::string> all = gather_text(world, text_of(world.rank()));
+    for (int r = 0; r < 3; ++r) cases::expect(all[static_cast<std::size_t>(r)] == text_of(r), "text of a rank");
+  });
+  EXPECT_EQ(gather_text(*make_self_communicator(), ""), std::vector<std::string>{""});
 }
 
 TEST(Reduction, NothingDependsOnTheOrderOfRanks) {

@@ -150,6 +150,25 @@ TEST(Layout, MoreRanksThanTheMeshHasPlacesIsRefused) {
   }
 }
 
+TEST(Layout, RanksThatDisagreeSaySoBeforeTheyBegin) {
+  const auto error_of = [](const std::string& key, const std::string& other) {
+    const tiny::fs::path run = tiny::fresh_folder("disagreement");
+    std::vector<Experiment> experiments{tiny::load(run, {"layout.data=2"}),
+                                        tiny::load(run, {"layout.data=2", key + other})};
+    try {
+      run_as_ranks(2,
+                   [&](Communicator& world) { train(experiments[static_cast<std::size_t>(world.rank())], {}, world); });
+    } catch (const Error& error) {
+      EXPECT_FALSE(tiny::fs::exists(run / "ledger.jsonl"));
+      return std::string(error.what());
+    }
+    return std::string("no error");
+  };
+  EXPECT_THAT(error_of("experiment.seed=", "77"), testing::AllOf(testing::HasSubstr("do not agree on the experiment"),
+                                                                 testing::HasSubstr("rank 1: contract")));
+  EXPECT_THAT(error_of("run.steps=", "99"), testing::HasSubstr("do not agree on layout and run"));
+}
+
 TEST(Layout, ANegativeControlChangesTheRoot) {
   EXPECT_NE(one_rank({"numerics.precision='fp32'", "numerics.loss_chunk=16"}).roots,
             one_rank({"numerics.precision='fp32'", "experiment.seed=6"}).roots);
