@@ -102,12 +102,12 @@ TEST(Communicator, AStuckCollectiveNamesWhoHasNotCome) {
         4,
         [](Communicator& world) {
           const auto group = world.split(0, world.rank(), "tensor");
-          if (world.rank() == 2) std::this_thread::sleep_for(std::chrono::milliseconds(900));
+          if (world.rank() == 2) std::this_thread::sleep_for(std::chrono::milliseconds(2500));
           if (world.rank() != 2) group->barrier();
         },
-        watch_of(0.2));
+        watch_of(1));
   });
-  EXPECT_THAT(message, AllOf(HasSubstr("stuck"), HasSubstr("not arrived: rank 2"), HasSubstr("barrier 0 within 0.2 s"),
+  EXPECT_THAT(message, AllOf(HasSubstr("stuck"), HasSubstr("not arrived: rank 2"), HasSubstr("barrier 0 within 1 s"),
                              HasSubstr("tensor group, step 17")));
   const std::string sent = message_of([] {
     run_as_ranks(
@@ -116,7 +116,7 @@ TEST(Communicator, AStuckCollectiveNamesWhoHasNotCome) {
           std::vector<float> values(3);
           if (world.rank() == 0) world.send(cases::tensor_of(values), 1);
         },
-        watch_of(0.1));
+        watch_of(0.5));
   });
   EXPECT_THAT(sent, HasSubstr("rank 1 has not received"));
   std::puts("stuck collectives name the call, the group, the step and the absent ranks");
