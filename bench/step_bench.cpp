@@ -108,7 +108,7 @@ class StepBench {
                                     : static_cast<int>(std::thread::hardware_concurrency())),
         kernels_(make_cpu_kernels(pool_)),
         timed_(*kernels_),
-        loader_(make_loader(e_)) {}
+        loader_(make_loader(e_, sha256(posix_file_system().read(e_.data.tokenizer)))) {}
 
   void run() {
     Measured m{.planned_bytes = Engine::plan(e_, *kernels_)->total_bytes()};
@@ -121,13 +121,6 @@ class StepBench {
   }
 
  private:
-  static Loader make_loader(const Experiment& e) {
-    std::vector<TokenStore> stores =
-        open_sources(e.data, sha256(posix_file_system().read(e.data.tokenizer)), e.model.vocab);
-    BatchOrder order(static_cast<std::uint64_t>(e.identity.seed), order_sources(e.data, stores), order_stages(e));
-    return Loader(std::move(stores), std::move(order), e.model.document_mask);
-  }
-
   void time_steps(Measured& m, Kernels& kernels, std::map<MatmulShape, double>* library) {
     const auto world = make_self_communicator();
     RankGroups ranks({}, *world);

@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "parallel/collective_errors.h"
 #include "parallel/reduction.h"
 
 namespace baekji {
@@ -277,10 +278,7 @@ class MpiCommunicator final : public Communicator {
     const CollectiveCall sent = call_of(header);
     if (sent.type != call.type || sent.count != call.count) {
       mpi_->arrivals->give_up();
-      throw Error("sender and receiver disagree")
-          .values(fmt::format("rank {}: {}", rank(), call.describe()),
-                  fmt::format("rank {}: {}", from, sent.describe()))
-          .at(place());
+      throw different_message(rank(), call, from, sent, place());
     }
     for_pieces(values.size_bytes(), 1, [&](std::int64_t first, std::int64_t count) {
       check(MPI_Irecv(at(values.data(), first), narrow<int>(count), MPI_BYTE, from, kTag, mpi_->messages, &request),
@@ -325,11 +323,7 @@ class MpiCommunicator final : public Communicator {
     for (std::size_t other = 0; other < all.size(); ++other) {
       if (all[other] == mine) continue;
       mpi_->arrivals->give_up();
-      throw Error("ranks of a group make different calls")
-          .values(fmt::format("rank {}: {}", rank(), call.describe()),
-                  fmt::format("rank {}: {}", other, call_of(all[other]).describe()))
-          .at(place())
-          .hint("every rank of a group must make the same calls in the same order");
+      throw different_calls(rank(), call, other, call_of(all[other]), place());
     }
   }
 
@@ -361,12 +355,7 @@ class MpiCommunicator final : public Communicator {
       who = absent.empty() ? "all have arrived, and some do not finish"
                            : fmt::format("not arrived: {}", fmt::join(absent, ", "));
     }
-    throw Error("a collective is stuck")
-        .values(fmt::format("{} within {} s", call.describe(), watch()->limit_s), who)
-        .at(place())
-        .hint(
-            "the ranks named may have ended, be stopped, or wait in another collective; [run] collective_limit_s is "
-            "how long to wait");
+    throw stuck_collective(call, *watch(), who, place());
   }
 
   template <class Body>

@@ -6,10 +6,10 @@
 #include <cstring>
 #include <map>
 #include <mutex>
-#include <optional>
 #include <thread>
 #include <vector>
 
+#include "parallel/collective_errors.h"
 #include "parallel/reduction.h"
 
 namespace baekji {
@@ -31,11 +31,9 @@ class Group {
   struct Post {
     CollectiveCall call;
     const void* input = nullptr;
-    void* output = nullptr;
     int color = 0;  ///< of a split
     int key = 0;
   };
-  const std::shared_ptr<Job>& job() const { return job_; }
   int size() const { return static_cast<int>(posts_.size()); }
   const Post& post(int rank) const { return posts_[static_cast<std::size_t>(rank)]; }
 
@@ -46,11 +44,7 @@ class Group {
     wait_for_all(lock, rank, post.call, watch, place);
     for (int other = 0; other < size(); ++other) {
       if (this->post(other).call == post.call) continue;
-      throw Error("ranks of a group make different calls")
-          .values(fmt::format("rank {}: {}", rank, post.call.describe()),
-                  fmt::format("rank {}: {}", other, this->post(other).call.describe()))
-          .at(place)
-          .hint("every rank of a group must make the same calls in the same order");
+      throw different_calls(rank, post.call, static_cast<std::size_t>(other), this->post(other).call, place);
     }
   }
   /// Waits until every rank has come here: what was put down may be taken away. Those who met come here, whatever fails
@@ -87,7 +81,7 @@ class Group {
       throw;
     }
     mail.posted = false;
-    if (!in_time) late(call, watch, place, fmt::format("rank {} has not received", to));
+    if (!in_time) throw stuck_collective(call, watch, fmt::format("rank {} has not received", to), place);
   }
 
   void receive(int from, int to, const CollectiveCall& call, const Tensor& values, const CommunicatorWatch& watch,
@@ -95,12 +89,9 @@ class Group {
     std::unique_lock lock(job_->mutex);
     Mail& mail = mail_[{from, to}];
     const bool in_time = wait(lock, watch, place, [&] { return mail.posted; });
-    if (!in_time) late(call, watch, place, fmt::format("rank {} has not sent", from));
+    if (!in_time) throw stuck_collective(call, watch, fmt::format("rank {} has not sent", from), place);
     if (mail.values.type() != values.type() || mail.values.size() != values.size()) {
-      throw Error("sender and receiver disagree")
-          .values(fmt::format("rank {}: {}", to, call.describe()),
-                  fmt::format("rank {}: {}", from, mail.call.describe()))
-          .at(place);
+      throw different_message(to, call, from, mail.call, place);
     }
     if (values.size() > 0)
       std::memcpy(values.data(), mail.values.data(), static_cast<std::size_t>(values.size_bytes()));
@@ -132,7 +123,7 @@ class Group {
     }
     const bool in_time = wait(
         lock, watch, place, [&] { return round_ != round; }, through_failures);
-    if (!in_time) late(call, watch, place, absent());
+    if (!in_time) throw stuck_collective(call, watch, absent(), place);
   }
 
   template <class Condition>
@@ -155,16 +146,6 @@ class Group {
     return "not arrived: " + ranks;
   }
 
-  [[noreturn]] static void late(const CollectiveCall& call, const CommunicatorWatch& watch, const std::string& place,
-                                const std::string& who) {
-    throw Error("a collective is stuck")
-        .values(fmt::format("{} within {} s", call.describe(), watch.limit_s), who)
-        .at(place)
-        .hint(
-            "the ranks named may have ended, be stopped, or wait in another collective; [run] collective_limit_s is "
-            "how long to wait");
-  }
-
   std::shared_ptr<Job> job_;
   std::vector<Post> posts_;
   std::vector<bool> taken_;  // who has arrived in this round
@@ -174,9 +155,8 @@ class Group {
   std::map<std::pair<int, int>, Mail> mail_;
 };
 
-// Equal parts of a tensor, by rank.
-std::byte* part_of(const void* data, int part, std::int64_t size_bytes) {
-  return static_cast<std::byte*>(const_cast<void*>(data)) + part * size_bytes;
+std::byte* at(const void* data, std::int64_t offset_bytes) {
+  return static_cast<std::byte*>(const_cast<void*>(data)) + offset_bytes;
 }
 
 void copy_bytes(void* to, const void* from, std::int64_t size_bytes) {
@@ -210,19 +190,18 @@ class ThreadsCommunicator final : public Communicator {
     meet({.call = call, .input = values.data()});
     const std::int64_t width = size_of(values.type());
     const auto begin = [&](int r) { return values.size() * r / size() * width; };
-    reduce(values.type(), op, part_of(values.data(), 1, begin(rank())), begin(rank()),
+    reduce(values.type(), op, at(values.data(), begin(rank())), begin(rank()),
            (begin(rank() + 1) - begin(rank())) / width);
     part(call);
     for (int r = 0; r < size(); ++r) {
-      copy_bytes(part_of(values.data(), 1, begin(r)), part_of(group_->post(r).input, 1, begin(r)),
-                 begin(r + 1) - begin(r));
+      copy_bytes(at(values.data(), begin(r)), at(group_->post(r).input, begin(r)), begin(r + 1) - begin(r));
     }
     part(call);
   }
 
   void do_reduce_scatter(const CollectiveCall& call, const Tensor& input, const Tensor& output, ReduceOp op) override {
     meet({.call = call, .input = input.data()});
-    copy_bytes(output.data(), part_of(input.data(), rank(), output.size_bytes()), output.size_bytes());
+    copy_bytes(output.data(), at(input.data(), rank() * output.size_bytes()), output.size_bytes());
     reduce(input.type(), op, output.data(), rank() * output.size_bytes(), output.size());
     part(call);
   }
@@ -230,7 +209,7 @@ class ThreadsCommunicator final : public Communicator {
   void do_all_gather(const CollectiveCall& call, const Tensor& input, const Tensor& output) override {
     meet({.call = call, .input = input.data()});
     for (int r = 0; r < size(); ++r) {
-      copy_bytes(part_of(output.data(), r, input.size_bytes()), group_->post(r).input, input.size_bytes());
+      copy_bytes(at(output.data(), r * input.size_bytes()), group_->post(r).input, input.size_bytes());
     }
     part(call);
   }
@@ -239,7 +218,7 @@ class ThreadsCommunicator final : public Communicator {
     meet({.call = call, .input = input.data()});
     const std::int64_t part_bytes = input.size_bytes() / size();
     for (int r = 0; r < size(); ++r) {
-      copy_bytes(part_of(output.data(), r, part_bytes), part_of(group_->post(r).input, rank(), part_bytes), part_bytes);
+      copy_bytes(at(output.data(), r * part_bytes), at(group_->post(r).input, rank() * part_bytes), part_bytes);
     }
     part(call);
   }
@@ -261,7 +240,7 @@ class ThreadsCommunicator final : public Communicator {
   // Folds the other ranks' elements at `offset_bytes` of their inputs into `into`, which holds this rank's own.
   void reduce(DType type, ReduceOp op, void* into, std::int64_t offset_bytes, std::int64_t count) {
     for (int r = 0; r < size(); ++r) {
-      if (r != rank()) combine(type, op, into, part_of(group_->post(r).input, 1, offset_bytes), count);
+      if (r != rank()) combine(type, op, into, at(group_->post(r).input, offset_bytes), count);
     }
   }
 

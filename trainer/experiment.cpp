@@ -261,4 +261,10 @@ json contract_of(const Experiment& e, const Digest& tokenizer_digest, std::span<
   return canonical(std::move(contract));
 }
 
+Loader make_loader(const Experiment& e, const Digest& tokenizer_digest) {
+  std::vector<TokenStore> stores = open_sources(e.data, tokenizer_digest, e.model.vocab);
+  BatchOrder order(static_cast<std::uint64_t>(e.identity.seed), order_sources(e.data, stores), order_stages(e));
+  return Loader(std::move(stores), std::move(order), e.model.document_mask);
+}
+
 }  // namespace baekji

@@ -11,6 +11,7 @@
 #include "core/digest.h"
 #include "data/batch_order.h"
 #include "data/data_config.h"
+#include "data/loader.h"
 #include "data/token_store.h"
 #include "model/model_config.h"
 #include "parallel/mesh.h"
@@ -156,6 +157,8 @@ std::string reference_toml();
 
 /// The stages as the batch order sees them.
 std::vector<OrderStage> order_stages(const Experiment& experiment);
+/// The experiment's data, opened and in its order. Throws when a store was made with another tokenizer.
+Loader make_loader(const Experiment& experiment, const Digest& tokenizer_digest);
 
 /// The contract (docs/formats/contract.md): what decides bits, as canonical JSON.
 nlohmann::json contract_of(const Experiment& experiment, const Digest& tokenizer_digest,

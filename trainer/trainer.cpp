@@ -74,12 +74,6 @@ double measure_ceilings(const Experiment& e, ThreadPool& pool, Communicator& wor
   return static_cast<double>(flops);
 }
 
-Loader make_loader(const Experiment& e, const Digest& tokenizer_digest) {
-  std::vector<TokenStore> stores = open_sources(e.data, tokenizer_digest, e.model.vocab);
-  BatchOrder order(static_cast<std::uint64_t>(e.identity.seed), order_sources(e.data, stores), order_stages(e));
-  return Loader(std::move(stores), std::move(order), e.model.document_mask);
-}
-
 // Stores are read in place: the pages of their files that training has touched count as the process's memory, although
 // the system may take them back at any time. At most all of a store, and at most what the steps read.
 std::int64_t mapped_bytes(const Experiment& e, std::span<const TokenStore> stores) {
@@ -265,12 +259,13 @@ class Run {
       return;
     }
     RunLog::Summary summary{.position = history_.position(), .validation = validate(step)};
+    summary.state_root = to_hex(history_.root());
+    if (!log_) return;
     for (std::size_t i = 0; i < loader_.stores().size(); ++i) {
       summary.unigram_entropy[loader_.order().sources()[i].name] = unigram_entropy(loader_.stores()[i]);
     }
     summary.checkpoint = CheckpointStore(folder_.checkpoints()).path_of(step).string();
-    summary.state_root = to_hex(history_.root());
-    if (log_) log_->finish(summary);
+    log_->finish(summary);
   }
 
   static bool due(std::int64_t step, std::int64_t every) { return every > 0 && step % every == 0; }

@@ -52,16 +52,12 @@ Experiment experiment_of(Overrides overrides) {
 History steps_of(Experiment e, const Mesh& mesh, int threads, Communicator& world, const Poison& bad = {}) {
   e.layout.data = mesh.data;
   e.layout.tensor = mesh.tensor;
-  std::vector<TokenStore> stores =
-      open_sources(e.data, sha256(posix_file_system().read(e.data.tokenizer)), e.model.vocab);
-  const auto seed = static_cast<std::uint64_t>(e.identity.seed);
-  BatchOrder order(seed, order_sources(e.data, stores), order_stages(e));
-  const Loader loader(std::move(stores), std::move(order), e.model.document_mask);
+  const Loader loader = make_loader(e, sha256(posix_file_system().read(e.data.tokenizer)));
   ThreadPool pool(threads);
   const auto kernels = make_cpu_kernels(pool);
   RankGroups ranks(mesh, world);
   Engine engine(e, loader, *kernels, ranks);
-  fill_genesis(engine.shards(), seed, pool);
+  fill_genesis(engine.shards(), static_cast<std::uint64_t>(e.identity.seed), pool);
   if (!bad.tensor.empty()) poison(engine.shards(), bad);
   engine.state_changed();
   History history;
