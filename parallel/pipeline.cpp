@@ -1,5 +1,7 @@
 #include "parallel/pipeline.h"
 
+#include "core/error.h"
+
 namespace baekji {
 
 void run_pipeline(const PipelineArgs& args) {
@@ -19,6 +21,8 @@ void run_pipeline(const PipelineArgs& args) {
         if (in_replica == args.micro_batches_per_replica - 1) args.parameters->end_replica();
         break;
       }
+      default:
+        throw Error("a lone stage has nothing to exchange").at(action.describe());
     }
   }
 }

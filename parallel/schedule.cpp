@@ -5,68 +5,59 @@
 #include "core/error.h"
 
 namespace baekji {
+namespace {
 
-std::int64_t Schedule::peak_live(std::size_t pipeline_rank) const {
-  std::int64_t live = 0;
-  std::int64_t peak = 0;
-  for (const Action& action : actions.at(pipeline_rank)) {
-    live += action.kind == ActionKind::kForward ? 1 : -1;
-    peak = std::max(peak, live);
+// The highest that a count gets over one rank's list; `change` says by how much an action changes it.
+template <class Change>
+std::int64_t peak(const std::vector<Action>& actions, const Change& change) {
+  std::int64_t count = 0;
+  std::int64_t highest = 0;
+  for (const Action& action : actions) {
+    count += change(action);
+    highest = std::max(highest, count);
   }
-  return peak;
+  return highest;
 }
 
-std::string Schedule::describe() const {
-  std::string text;
-  for (std::size_t p = 0; p < actions.size(); ++p) {
-    text += fmt::format("{}:", p);
-    for (const Action& action : actions[p]) {
-      text += fmt::format(" {}{}", action.kind == ActionKind::kForward ? 'F' : 'B', action.micro_batch);
-    }
-    text += '\n';
+std::int64_t live_change(const Action& action) {
+  switch (action.kind) {
+    case ActionKind::kForward:
+      return 1;
+    case ActionKind::kBackward:
+    case ActionKind::kBackwardWeight:
+      return -1;
+    default:
+      return 0;
   }
-  return text;
 }
 
-Schedule one_forward_one_backward(std::int64_t stages, std::int64_t micro_batches) {
-  Schedule schedule{.actions = {}, .micro_batches = micro_batches};
-  for (std::int64_t stage = 0; stage < stages; ++stage) {
-    const std::int64_t warm_up = std::min(stages - stage - 1, micro_batches);
-    std::vector<Action> list;
-    for (std::int64_t m = 0; m < warm_up; ++m) list.push_back({ActionKind::kForward, m});
-    for (std::int64_t m = 0; m < micro_batches; ++m) {
-      if (m + warm_up < micro_batches) list.push_back({ActionKind::kForward, m + warm_up});
-      list.push_back({ActionKind::kBackward, m});
-    }
-    schedule.actions.push_back(std::move(list));
-  }
-  return schedule;
+}  // namespace
+
+bool is_transfer(ActionKind kind) {
+  return kind >= ActionKind::kSendForward;
 }
 
-void validate(const Schedule& schedule) {
-  for (std::size_t p = 0; p < schedule.actions.size(); ++p) {
-    std::vector<bool> forward_done(static_cast<std::size_t>(schedule.micro_batches), false);
-    std::int64_t next_backward = 0;
-    for (const Action& action : schedule.actions[p]) {
-      const std::string place = fmt::format("pipeline rank {}, micro-batch {}", p, action.micro_batch);
-      if (action.micro_batch < 0 || action.micro_batch >= schedule.micro_batches) {
-        throw Error("the schedule names a micro-batch that does not exist")
-            .values(fmt::format("0..{}", schedule.micro_batches - 1), fmt::format("{}", action.micro_batch))
-            .at(place);
-      }
-      const auto m = static_cast<std::size_t>(action.micro_batch);
-      if (action.kind == ActionKind::kForward) {
-        if (forward_done[m]) throw Error("the schedule runs a forward pass twice").at(place);
-        forward_done[m] = true;
-      } else {
-        require_equal(next_backward, action.micro_batch, "weight gradients must keep micro-batch order", place);
-        if (!forward_done[m]) throw Error("the schedule runs a backward pass before its forward pass").at(place);
-        ++next_backward;
-      }
-    }
-    require_equal(schedule.micro_batches, next_backward, "the schedule leaves micro-batches out",
-                  fmt::format("pipeline rank {}", p));
-  }
+std::string Action::describe() const {
+  constexpr const char* kLetters[] = {"F", "B", "I", "W", "SF", "RF", "SB", "RB"};
+  const std::string text = fmt::format("{}{}", kLetters[static_cast<std::size_t>(kind)], micro_batch);
+  return virtual_stage == 0 ? text : fmt::format("{}.{}", text, virtual_stage);
+}
+
+std::int64_t Schedule::peak_live(std::int64_t rank, std::int64_t virtual_stage) const {
+  return peak(actions.at(static_cast<std::size_t>(rank)),
+              [&](const Action& action) { return action.virtual_stage == virtual_stage ? live_change(action) : 0; });
+}
+
+std::int64_t Schedule::peak_live(std::int64_t rank) const {
+  return peak(actions.at(static_cast<std::size_t>(rank)), live_change);
+}
+
+std::int64_t Schedule::peak_pending(std::int64_t rank, std::int64_t virtual_stage) const {
+  return peak(actions.at(static_cast<std::size_t>(rank)), [&](const Action& action) -> std::int64_t {
+    if (action.virtual_stage != virtual_stage) return 0;
+    if (action.kind == ActionKind::kBackwardInput) return 1;
+    return action.kind == ActionKind::kBackwardWeight ? -1 : 0;
+  });
 }
 
 }  // namespace baekji

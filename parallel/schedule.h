@@ -1,5 +1,5 @@
 #pragma once
-// Schedule: what each pipeline rank does, in order. A pure value that can be printed and checked.
+// Schedule: what each pipeline rank does, in order. A pure value that can be printed, checked, simulated and drawn.
 
 #include <cstdint>
 #include <string>
@@ -7,32 +7,50 @@
 
 namespace baekji {
 
-enum class ActionKind : std::uint8_t { kForward, kBackward };
+/// The letter that stands for each in text is beside it.
+enum class ActionKind : std::uint8_t {
+  kForward,          ///< F
+  kBackward,         ///< B: gradients of inputs and weights
+  kBackwardInput,    ///< I: gradients of inputs only; the weights' follow as a W
+  kBackwardWeight,   ///< W
+  kSendForward,      ///< SF: the output of F goes to the next stage's rank
+  kReceiveForward,   ///< RF: the input of F comes from the stage before
+  kSendBackward,     ///< SB: the input's gradient goes to the stage before
+  kReceiveBackward,  ///< RB: the output's gradient comes from the next stage
+};
+bool is_transfer(ActionKind kind);
 
-/// "F3": forward of micro-batch 3. Micro-batches are numbered through all replicas of the rank.
+/// "F3": forward of micro-batch 3 on the rank's only stage; "F3.1": on its second one. Micro-batches are numbered
+/// through all replicas of the rank.
 struct Action {
   ActionKind kind = ActionKind::kForward;
   std::int64_t micro_batch = 0;
+  std::int64_t virtual_stage = 0;
   bool operator==(const Action&) const = default;
-};
-
-/// actions[p] is the ordered list of pipeline rank p.
-struct Schedule {
-  std::vector<std::vector<Action>> actions;
-  std::int64_t micro_batches = 0;
-
-  /// The most micro-batches whose activations live at once on rank p.
-  std::int64_t peak_live(std::size_t pipeline_rank) const;
-  /// One line per rank: "0: F0 B0 F1 B1".
   std::string describe() const;
 };
 
-/// One-forward-one-backward (Narayanan et al. 2021, "Efficient large-scale language model training on GPU clusters
-/// using Megatron-LM", section 2.2). With one stage this is gradient accumulation.
-Schedule one_forward_one_backward(std::int64_t stages, std::int64_t micro_batches);
+struct Schedule {
+  /// Ordered list of each pipeline rank.
+  std::vector<std::vector<Action>> actions;
+  std::int64_t micro_batches = 0;
+  std::int64_t virtual_stages = 1;  ///< stages of each rank
+  bool operator==(const Schedule&) const = default;
 
-/// Throws unless every micro-batch goes forward once and then backward once on each rank, backward in index order (so
-/// that weight gradients keep micro-batch order within a replica).
-void validate(const Schedule& schedule);
+  std::int64_t ranks() const { return static_cast<std::int64_t>(actions.size()); }
+  std::int64_t stages() const { return ranks() * virtual_stages; }
+  /// Stages are dealt out in turn: stage s is virtual stage s / ranks of rank s % ranks.
+  std::int64_t stage(std::int64_t rank, std::int64_t virtual_stage) const { return virtual_stage * ranks() + rank; }
+
+  /// The most micro-batches whose activations (from F until B or W) live at once on a stage, and those that wait for
+  /// their W after their I.
+  std::int64_t peak_live(std::int64_t rank, std::int64_t virtual_stage) const;
+  std::int64_t peak_pending(std::int64_t rank, std::int64_t virtual_stage) const;
+  /// The most (micro-batch, stage) pairs that live at once on the whole rank.
+  std::int64_t peak_live(std::int64_t rank) const;
+};
+
+/// A rank keeps so many gradients of the residual stream: one is worked on while the one before may still be under way.
+inline constexpr std::size_t kGradientBuffers = 2;
 
 }  // namespace baekji

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <limits>
 
+#include "parallel/schedule_checks.h"
+#include "parallel/schedule_generators.h"
+
 namespace baekji {
 namespace {
 
@@ -34,7 +37,7 @@ StageRuntime::StageRuntime(const Args& args, Arena& arena)
           one_forward_one_backward(1, args.replicas.count * micro_batches_per_replica(args.experiment, args.stage))) {
   validate(schedule_);
   const Experiment& e = args.experiment;
-  const std::int64_t slots = schedule_.peak_live(0);
+  const std::int64_t slots = schedule_.peak_live(0, 0);
   const BatchShape shape{.sequences = args.stage.micro_batch, .context = args.stage.context};
   for (std::int64_t s = 0; s < slots; ++s) {
     const auto ids = [&] { return arena.allocate("batches", DType::kInt32, {shape.sequences, shape.context}); };
