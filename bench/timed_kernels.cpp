@@ -121,6 +121,9 @@ void TimedKernels::cast(const CastArgs& a) {
 void TimedKernels::fill_zero(const Tensor& t) {
   timed("fill_zero", 0, bytes_of({t}), [&] { inner_.fill_zero(t); });
 }
+void TimedKernels::copy(const CopyArgs& a) {
+  timed("copy", 0, bytes_of({a.from, a.to}), [&] { inner_.copy(a); });
+}
 bool TimedKernels::fixed_point_accumulate(const FixedPointArgs& a) {
   return timed("fixed_point", 0, bytes_of({a.gradient, a.partial, a.overwrite ? Tensor() : a.partial}),
                [&] { return inner_.fixed_point_accumulate(a); });

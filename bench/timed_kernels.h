@@ -66,6 +66,7 @@ class TimedKernels final : public Kernels {
   void tree_add(const TreeAddArgs& args) override;
   void cast(const CastArgs& args) override;
   void fill_zero(const Tensor& tensor) override;
+  void copy(const CopyArgs& args) override;
   bool fixed_point_accumulate(const FixedPointArgs& args) override;
   void square_sums(std::span<const SquareSumArgs> args, std::span<SquareSum> results) override;
   void adamw(std::span<const AdamwArgs> args) override;

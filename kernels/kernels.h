@@ -199,6 +199,12 @@ struct CastArgs {
   double scale = 1.0;
 };
 
+/// to = from, bit for bit: contiguous tensors of one type and size that do not overlap.
+struct CopyArgs {
+  Tensor from;
+  Tensor to;
+};
+
 /// partial += fixed(gradient): each fp32 value as a 64-bit integer count of `2^unit_exponent`, rounded to nearest even.
 /// Returns false (and the contents of partial are then unspecified) when any value is not finite or reaches `limit`
 /// units.
@@ -287,6 +293,7 @@ class Kernels {
   virtual void tree_add(const TreeAddArgs& args) = 0;
   virtual void cast(const CastArgs& args) = 0;
   virtual void fill_zero(const Tensor& tensor) = 0;
+  virtual void copy(const CopyArgs& args) = 0;
   virtual bool fixed_point_accumulate(const FixedPointArgs& args) = 0;
   /// Many chunks in one call, spread over the device; results[i] belongs to args[i].
   virtual void square_sums(std::span<const SquareSumArgs> args, std::span<SquareSum> results) = 0;

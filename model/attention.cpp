@@ -12,26 +12,29 @@ Tensor by_sequence(const Tensor& x_NHD, const BatchShape& shape) {
 
 }  // namespace
 
-void AttentionActivations::bind(const LayerContext& c, Arena& arena, std::string_view category) {
+void AttentionActivations::bind(const LayerContext& c, Arena& arena, const AttentionActivations* shared) {
+  constexpr std::string_view kCategory = "activations";
   const ModelConfig& m = c.model;
   const std::int64_t grains = c.grains.map().grains();
   const std::int64_t d = m.head_width();
   const std::int64_t heads = m.heads / grains;
   const std::int64_t kv_heads = m.kv_heads / grains;
-  rstd_N = arena.allocate(category, c.types.accumulator, {c.local_tokens()});
-  normed_NC = arena.allocate(category, c.types.compute, {c.tokens(), m.hidden});
-  qkv_NE = allocate_slices(c, arena, category, (heads + 2 * kv_heads) * d);
-  heads_NE = allocate_slices(c, arena, category, heads * d);
+  const auto slices = [&](std::int64_t columns) { return allocate_slices(c, arena, kCategory, columns); };
+  rstd_N = arena.allocate(kCategory, c.types.accumulator, {c.local_tokens()});
+  normed_NC =
+      shared != nullptr ? shared->normed_NC : arena.allocate(kCategory, c.types.compute, {c.tokens(), m.hidden});
+  qkv_NE = slices((heads + 2 * kv_heads) * d);
+  heads_NE = shared != nullptr ? shared->heads_NE : slices(heads * d);
+  if (m.qk_norm) rotated_NE = shared != nullptr ? shared->rotated_NE : slices((heads + kv_heads) * d);
   for (std::int64_t s = 0; s < c.slices(); ++s) {
-    lse_BHT.push_back(arena.allocate(category, c.types.accumulator, {c.shape.sequences, heads, c.shape.context}));
+    lse_BHT.push_back(arena.allocate(kCategory, c.types.accumulator, {c.shape.sequences, heads, c.shape.context}));
     if (!m.qk_norm) continue;
-    rotated_NE.push_back(arena.allocate(category, c.types.compute, {c.tokens(), (heads + kv_heads) * d}));
-    q_rstd_NH.push_back(arena.allocate(category, c.types.accumulator, {c.tokens(), heads}));
-    k_rstd_NK.push_back(arena.allocate(category, c.types.accumulator, {c.tokens(), kv_heads}));
+    q_rstd_NH.push_back(arena.allocate(kCategory, c.types.accumulator, {c.tokens(), heads}));
+    k_rstd_NK.push_back(arena.allocate(kCategory, c.types.accumulator, {c.tokens(), kv_heads}));
   }
   if (m.output_norms) {
-    branch_NC = arena.allocate(category, c.types.compute, {c.local_tokens(), m.hidden});
-    branch_rstd_N = arena.allocate(category, c.types.accumulator, {c.local_tokens()});
+    branch_NC = arena.allocate(kCategory, c.types.compute, {c.local_tokens(), m.hidden});
+    branch_rstd_N = arena.allocate(kCategory, c.types.accumulator, {c.local_tokens()});
   }
 }
 
@@ -51,11 +54,30 @@ Attention::Heads Attention::split(const Tensor& qkv_NE) const {
           .v_NKD = qkv_NE.columns((heads_ + kv_heads_) * d_, kv_heads_ * d_).split_last(kv_heads_)};
 }
 
-void Attention::forward(const ForwardArgs& args, AttentionActivations& a, Workspace& w) const {
+// What attention sees of a slice: with QK-norm, q and k after it.
+Attention::Heads Attention::attended(const AttentionActivations& a, std::size_t s) const {
+  Heads x = split(a.qkv_NE[s]);
+  if (c_.model.qk_norm) {
+    x.q_NHD = a.rotated_NE[s].columns(0, heads_ * d_).split_last(heads_);
+    x.k_NKD = a.rotated_NE[s].columns(heads_ * d_, kv_heads_ * d_).split_last(kv_heads_);
+  }
+  return x;
+}
+
+void Attention::normalise(const ForwardArgs& args, AttentionActivations& a) const {
   norm_.forward(args.x_NC, c_.own_rows(a.normed_NC), a.rstd_N);
   c_.grains.gather_tokens(a.normed_NC);
+}
+
+void Attention::forward(const ForwardArgs& args, AttentionActivations& a, Workspace& w) const {
+  normalise(args, a);
   for (std::size_t s = 0; s < a.qkv_NE.size(); ++s) {
-    project(args, a, s);
+    c_.kernels.matmul({.a = a.normed_NC,
+                       .b = c_.parameters.weight(groups_.qkv, static_cast<std::int64_t>(s)),
+                       .c = a.qkv_NE[s],
+                       .transpose_b = true,
+                       .b_is_weight = true});
+    rotate(args, a, s);
     attend(args, a, s);
     c_.kernels.matmul({.a = a.heads_NE[s],
                        .b = c_.parameters.weight(groups_.attention_output, static_cast<std::int64_t>(s)),
@@ -71,12 +93,15 @@ void Attention::forward(const ForwardArgs& args, AttentionActivations& a, Worksp
                      .output_norm = &output_norm_});
 }
 
-void Attention::project(const ForwardArgs& args, AttentionActivations& a, std::size_t s) const {
-  c_.kernels.matmul({.a = a.normed_NC,
-                     .b = c_.parameters.weight(groups_.qkv, static_cast<std::int64_t>(s)),
-                     .c = a.qkv_NE[s],
-                     .transpose_b = true,
-                     .b_is_weight = true});
+void Attention::recompute(const ForwardArgs& args, AttentionActivations& a) const {
+  normalise(args, a);
+  for (std::size_t s = 0; s < a.qkv_NE.size(); ++s) {
+    if (c_.model.qk_norm) rotate(args, a, s);  // else q and k were rotated where they stand
+    attend(args, a, s);
+  }
+}
+
+void Attention::rotate(const ForwardArgs& args, AttentionActivations& a, std::size_t s) const {
   const Heads x = split(a.qkv_NE[s]);
   const Tensor position_N = args.batch.position_BT.view({c_.tokens()});
   RopeForwardArgs q{.x_NHD = x.q_NHD,
@@ -101,11 +126,7 @@ void Attention::project(const ForwardArgs& args, AttentionActivations& a, std::s
 }
 
 void Attention::attend(const ForwardArgs& args, AttentionActivations& a, std::size_t s) const {
-  Heads x = split(a.qkv_NE[s]);
-  if (c_.model.qk_norm) {
-    x.q_NHD = a.rotated_NE[s].columns(0, heads_ * d_).split_last(heads_);
-    x.k_NKD = a.rotated_NE[s].columns(heads_ * d_, kv_heads_ * d_).split_last(kv_heads_);
-  }
+  Heads x = attended(a, s);
   if (args.cache != nullptr) {
     const std::int64_t rows = args.cached + c_.tokens();
     const Tensor& k = args.cache->k_PE[s];
@@ -125,33 +146,42 @@ void Attention::attend(const ForwardArgs& args, AttentionActivations& a, std::si
        .scale = c_.model.attention_scale()});
 }
 
-void Attention::backward(const BackwardArgs& args, AttentionActivations& a, Workspace& w) const {
+void Attention::backward_input(const BackwardArgs& args, AttentionActivations& a, BranchGradients& g,
+                               Workspace& w) const {
   leave_residual(c_, {.dy_NC = args.dx_NC,
-                      .full_NC = w.full_NC,
+                      .full_NC = g.dy_NC,
                       .branch_NC = a.branch_NC,
                       .branch_rstd_N = a.branch_rstd_N,
                       .output_norm = &output_norm_});
-  for (std::size_t s = 0; s < a.qkv_NE.size(); ++s) backward_slice(args, a, w, s);
+  for (std::size_t s = 0; s < a.qkv_NE.size(); ++s) backward_slice(args, a, g, w, s);
   c_.grains.reduce({.leaves_NC = w.partial_NC, .out_NC = w.branch_NC});
   norm_.backward(
       {.x_NC = args.x_NC, .rstd_N = a.rstd_N, .dy_NC = w.branch_NC, .dx_NC = args.dx_NC, .accumulate = true});
 }
 
-void Attention::backward_slice(const BackwardArgs& args, AttentionActivations& a, Workspace& w, std::size_t s) const {
+void Attention::backward_weight(const AttentionActivations& a, const BranchGradients& g) const {
+  for (std::size_t s = 0; s < a.qkv_NE.size(); ++s) {
+    const auto slice = static_cast<std::int64_t>(s);
+    c_.kernels.matmul({.a = g.dy_NC,
+                       .b = a.heads_NE[s],
+                       .c = c_.parameters.gradient(groups_.attention_output, slice, 0),
+                       .transpose_a = true,
+                       .accumulate = true});
+    c_.kernels.matmul({.a = g.dinner_NE[s],
+                       .b = a.normed_NC,
+                       .c = c_.parameters.gradient(groups_.qkv, slice, 0),
+                       .transpose_a = true,
+                       .accumulate = true});
+  }
+}
+
+void Attention::backward_slice(const BackwardArgs& args, AttentionActivations& a, BranchGradients& g, Workspace& w,
+                               std::size_t s) const {
   const auto slice = static_cast<std::int64_t>(s);
   const Tensor& output = c_.parameters.weight(groups_.attention_output, slice);
-  c_.kernels.matmul({.a = w.full_NC, .b = output, .c = w.dheads_NE[s], .b_is_weight = true});
-  c_.kernels.matmul({.a = w.full_NC,
-                     .b = a.heads_NE[s],
-                     .c = c_.parameters.gradient(groups_.attention_output, slice, 0),
-                     .transpose_a = true,
-                     .accumulate = true});
-  Heads x = split(a.qkv_NE[s]);
-  if (c_.model.qk_norm) {
-    x.q_NHD = a.rotated_NE[s].columns(0, heads_ * d_).split_last(heads_);
-    x.k_NKD = a.rotated_NE[s].columns(heads_ * d_, kv_heads_ * d_).split_last(kv_heads_);
-  }
-  const Heads dx = split(w.dqkv_NE[s]);
+  c_.kernels.matmul({.a = g.dy_NC, .b = output, .c = w.dheads_NE[s], .b_is_weight = true});
+  const Heads x = attended(a, s);
+  const Heads dx = split(g.dinner_NE[s]);
   c_.kernels.attention_backward({.q_BTHD = by_sequence(x.q_NHD, c_.shape),
                                  .k_BTKD = by_sequence(x.k_NKD, c_.shape),
                                  .v_BTKD = by_sequence(x.v_NKD, c_.shape),
@@ -163,20 +193,16 @@ void Attention::backward_slice(const BackwardArgs& args, AttentionActivations& a
                                  .dk_BTKD = by_sequence(dx.k_NKD, c_.shape),
                                  .dv_BTKD = by_sequence(dx.v_NKD, c_.shape),
                                  .scale = c_.model.attention_scale()});
-  backward_rope(args, a, w, s);
-  const Tensor& qkv = c_.parameters.weight(groups_.qkv, slice);
-  c_.kernels.matmul({.a = w.dqkv_NE[s], .b = qkv, .c = w.partial_NC[s], .b_is_weight = true});
-  c_.kernels.matmul({.a = w.dqkv_NE[s],
-                     .b = a.normed_NC,
-                     .c = c_.parameters.gradient(groups_.qkv, slice, 0),
-                     .transpose_a = true,
-                     .accumulate = true});
+  backward_rope(args, a, g.dinner_NE[s], s);
+  c_.kernels.matmul(
+      {.a = g.dinner_NE[s], .b = c_.parameters.weight(groups_.qkv, slice), .c = w.partial_NC[s], .b_is_weight = true});
 }
 
-void Attention::backward_rope(const BackwardArgs& args, AttentionActivations& a, Workspace& w, std::size_t s) const {
+void Attention::backward_rope(const BackwardArgs& args, AttentionActivations& a, const Tensor& dqkv_NE,
+                              std::size_t s) const {
   const std::int64_t slice = c_.grains.map().first() + static_cast<std::int64_t>(s);
   const Heads x = split(a.qkv_NE[s]);
-  const Heads dx = split(w.dqkv_NE[s]);
+  const Heads dx = split(dqkv_NE);
   RopeBackwardArgs q{.dy_NHD = dx.q_NHD,
                      .dx_NHD = dx.q_NHD,
                      .position_N = args.batch.position_BT.view({c_.tokens()}),

@@ -30,7 +30,8 @@ struct AttentionActivations {
   Tensor branch_NC;  ///< with output norms: the projection before its norm, own tokens
   Tensor branch_rstd_N;
 
-  void bind(const LayerContext& c, Arena& arena, std::string_view category);
+  /// What recompute() can make again comes from `shared` where that is not null.
+  void bind(const LayerContext& c, Arena& arena, const AttentionActivations* shared);
 };
 
 class Attention {
@@ -48,23 +49,31 @@ class Attention {
   };
   void forward(const ForwardArgs& args, AttentionActivations& a, Workspace& w) const;
 
-  /// dx (own tokens, residual type) holds the gradient of y and becomes that of x.
+  /// Everything that bind() took from the shared activations, from what it did not.
+  void recompute(const ForwardArgs& args, AttentionActivations& a) const;
+
+  /// dx (own tokens, residual type) holds the gradient of y and becomes that of x. The gradients of the gains are
+  /// accumulated; g is overwritten with what those of the matrices need.
   struct BackwardArgs {
     MicroBatch batch;
     Tensor x_NC;
     Tensor dx_NC;
   };
-  void backward(const BackwardArgs& args, AttentionActivations& a, Workspace& w) const;
+  void backward_input(const BackwardArgs& args, AttentionActivations& a, BranchGradients& g, Workspace& w) const;
+  void backward_weight(const AttentionActivations& a, const BranchGradients& g) const;
 
  private:
   struct Heads {  // views of one slice
     Tensor q_NHD, k_NKD, v_NKD;
   };
   Heads split(const Tensor& qkv_NE) const;
-  void project(const ForwardArgs& args, AttentionActivations& a, std::size_t s) const;
+  Heads attended(const AttentionActivations& a, std::size_t s) const;
+  void normalise(const ForwardArgs& args, AttentionActivations& a) const;
+  void rotate(const ForwardArgs& args, AttentionActivations& a, std::size_t s) const;
   void attend(const ForwardArgs& args, AttentionActivations& a, std::size_t s) const;
-  void backward_slice(const BackwardArgs& args, AttentionActivations& a, Workspace& w, std::size_t s) const;
-  void backward_rope(const BackwardArgs& args, AttentionActivations& a, Workspace& w, std::size_t s) const;
+  void backward_slice(const BackwardArgs& args, AttentionActivations& a, BranchGradients& g, Workspace& w,
+                      std::size_t s) const;
+  void backward_rope(const BackwardArgs& args, AttentionActivations& a, const Tensor& dqkv_NE, std::size_t s) const;
 
   const LayerContext& c_;
   BlockGroups groups_;

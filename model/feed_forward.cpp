@@ -4,15 +4,17 @@
 
 namespace baekji {
 
-void FeedForwardActivations::bind(const LayerContext& c, Arena& arena, std::string_view category) {
+void FeedForwardActivations::bind(const LayerContext& c, Arena& arena, const FeedForwardActivations* shared) {
+  constexpr std::string_view kCategory = "activations";
   const std::int64_t ffn = c.model.ffn / c.grains.map().grains();
-  rstd_N = arena.allocate(category, c.types.accumulator, {c.local_tokens()});
-  normed_NC = arena.allocate(category, c.types.compute, {c.tokens(), c.model.hidden});
-  gate_up_NE = allocate_slices(c, arena, category, 2 * ffn);
-  act_NF = allocate_slices(c, arena, category, ffn);
+  rstd_N = arena.allocate(kCategory, c.types.accumulator, {c.local_tokens()});
+  normed_NC =
+      shared != nullptr ? shared->normed_NC : arena.allocate(kCategory, c.types.compute, {c.tokens(), c.model.hidden});
+  gate_up_NE = allocate_slices(c, arena, kCategory, 2 * ffn);
+  act_NF = shared != nullptr ? shared->act_NF : allocate_slices(c, arena, kCategory, ffn);
   if (c.model.output_norms) {
-    branch_NC = arena.allocate(category, c.types.compute, {c.local_tokens(), c.model.hidden});
-    branch_rstd_N = arena.allocate(category, c.types.accumulator, {c.local_tokens()});
+    branch_NC = arena.allocate(kCategory, c.types.compute, {c.local_tokens(), c.model.hidden});
+    branch_rstd_N = arena.allocate(kCategory, c.types.accumulator, {c.local_tokens()});
   }
 }
 
@@ -23,9 +25,23 @@ FeedForward::FeedForward(const LayerContext& context, const BlockGroups& groups)
       output_norm_(context, groups.feed_forward_output_norm),
       ffn_(context.model.ffn / context.grains.map().grains()) {}
 
-void FeedForward::forward(const Tensor& x_NC, const Tensor& y_NC, FeedForwardActivations& a, Workspace& w) const {
+void FeedForward::normalise(const Tensor& x_NC, FeedForwardActivations& a) const {
   norm_.forward(x_NC, c_.own_rows(a.normed_NC), a.rstd_N);
   c_.grains.gather_tokens(a.normed_NC);
+}
+
+void FeedForward::activate(FeedForwardActivations& a, std::size_t s) const {
+  c_.kernels.swiglu_forward(
+      {.gate_NF = a.gate_up_NE[s].columns(0, ffn_), .up_NF = a.gate_up_NE[s].columns(ffn_, ffn_), .y_NF = a.act_NF[s]});
+}
+
+void FeedForward::recompute(const Tensor& x_NC, FeedForwardActivations& a) const {
+  normalise(x_NC, a);
+  for (std::size_t s = 0; s < a.act_NF.size(); ++s) activate(a, s);
+}
+
+void FeedForward::forward(const Tensor& x_NC, const Tensor& y_NC, FeedForwardActivations& a, Workspace& w) const {
+  normalise(x_NC, a);
   for (std::size_t s = 0; s < a.act_NF.size(); ++s) {
     const auto slice = static_cast<std::int64_t>(s);
     c_.kernels.matmul({.a = a.normed_NC,
@@ -33,9 +49,7 @@ void FeedForward::forward(const Tensor& x_NC, const Tensor& y_NC, FeedForwardAct
                        .c = a.gate_up_NE[s],
                        .transpose_b = true,
                        .b_is_weight = true});
-    c_.kernels.swiglu_forward({.gate_NF = a.gate_up_NE[s].columns(0, ffn_),
-                               .up_NF = a.gate_up_NE[s].columns(ffn_, ffn_),
-                               .y_NF = a.act_NF[s]});
+    activate(a, s);
     c_.kernels.matmul({.a = a.act_NF[s],
                        .b = c_.parameters.weight(groups_.down, slice),
                        .c = w.partial_NC[s],
@@ -50,40 +64,48 @@ void FeedForward::forward(const Tensor& x_NC, const Tensor& y_NC, FeedForwardAct
                      .output_norm = &output_norm_});
 }
 
-void FeedForward::backward(const Tensor& x_NC, const Tensor& dx_NC, FeedForwardActivations& a, Workspace& w) const {
-  leave_residual(c_, {.dy_NC = dx_NC,
-                      .full_NC = w.full_NC,
+void FeedForward::backward_input(const BackwardArgs& args, FeedForwardActivations& a, BranchGradients& g,
+                                 Workspace& w) const {
+  leave_residual(c_, {.dy_NC = args.dx_NC,
+                      .full_NC = g.dy_NC,
                       .branch_NC = a.branch_NC,
                       .branch_rstd_N = a.branch_rstd_N,
                       .output_norm = &output_norm_});
-  for (std::size_t s = 0; s < a.act_NF.size(); ++s) backward_slice(a, w, s);
+  for (std::size_t s = 0; s < a.act_NF.size(); ++s) backward_slice(a, g, w, s);
   c_.grains.reduce({.leaves_NC = w.partial_NC, .out_NC = w.branch_NC});
-  norm_.backward({.x_NC = x_NC, .rstd_N = a.rstd_N, .dy_NC = w.branch_NC, .dx_NC = dx_NC, .accumulate = true});
+  norm_.backward(
+      {.x_NC = args.x_NC, .rstd_N = a.rstd_N, .dy_NC = w.branch_NC, .dx_NC = args.dx_NC, .accumulate = true});
 }
 
-void FeedForward::backward_slice(FeedForwardActivations& a, Workspace& w, std::size_t s) const {
+void FeedForward::backward_weight(const FeedForwardActivations& a, const BranchGradients& g) const {
+  for (std::size_t s = 0; s < a.act_NF.size(); ++s) {
+    const auto slice = static_cast<std::int64_t>(s);
+    c_.kernels.matmul({.a = g.dy_NC,
+                       .b = a.act_NF[s],
+                       .c = c_.parameters.gradient(groups_.down, slice, 0),
+                       .transpose_a = true,
+                       .accumulate = true});
+    c_.kernels.matmul({.a = g.dinner_NE[s],
+                       .b = a.normed_NC,
+                       .c = c_.parameters.gradient(groups_.gate_up, slice, 0),
+                       .transpose_a = true,
+                       .accumulate = true});
+  }
+}
+
+void FeedForward::backward_slice(FeedForwardActivations& a, BranchGradients& g, Workspace& w, std::size_t s) const {
   const auto slice = static_cast<std::int64_t>(s);
   c_.kernels.matmul(
-      {.a = w.full_NC, .b = c_.parameters.weight(groups_.down, slice), .c = w.dact_NF[s], .b_is_weight = true});
-  c_.kernels.matmul({.a = w.full_NC,
-                     .b = a.act_NF[s],
-                     .c = c_.parameters.gradient(groups_.down, slice, 0),
-                     .transpose_a = true,
-                     .accumulate = true});
+      {.a = g.dy_NC, .b = c_.parameters.weight(groups_.down, slice), .c = w.dact_NF[s], .b_is_weight = true});
   c_.kernels.swiglu_backward({.gate_NF = a.gate_up_NE[s].columns(0, ffn_),
                               .up_NF = a.gate_up_NE[s].columns(ffn_, ffn_),
                               .dy_NF = w.dact_NF[s],
-                              .dgate_NF = w.dgate_up_NE[s].columns(0, ffn_),
-                              .dup_NF = w.dgate_up_NE[s].columns(ffn_, ffn_)});
-  c_.kernels.matmul({.a = w.dgate_up_NE[s],
+                              .dgate_NF = g.dinner_NE[s].columns(0, ffn_),
+                              .dup_NF = g.dinner_NE[s].columns(ffn_, ffn_)});
+  c_.kernels.matmul({.a = g.dinner_NE[s],
                      .b = c_.parameters.weight(groups_.gate_up, slice),
                      .c = w.partial_NC[s],
                      .b_is_weight = true});
-  c_.kernels.matmul({.a = w.dgate_up_NE[s],
-                     .b = a.normed_NC,
-                     .c = c_.parameters.gradient(groups_.gate_up, slice, 0),
-                     .transpose_a = true,
-                     .accumulate = true});
 }
 
 }  // namespace baekji

@@ -17,7 +17,8 @@ struct FeedForwardActivations {
   Tensor branch_NC;                ///< with output norms
   Tensor branch_rstd_N;
 
-  void bind(const LayerContext& c, Arena& arena, std::string_view category);
+  /// What recompute() can make again comes from `shared` where that is not null.
+  void bind(const LayerContext& c, Arena& arena, const FeedForwardActivations* shared);
 };
 
 class FeedForward {
@@ -26,11 +27,22 @@ class FeedForward {
 
   /// y = x + residual_multiplier * branch(x), own tokens of the residual stream.
   void forward(const Tensor& x_NC, const Tensor& y_NC, FeedForwardActivations& a, Workspace& w) const;
-  /// dx (own tokens, residual type) holds the gradient of y and becomes that of x.
-  void backward(const Tensor& x_NC, const Tensor& dx_NC, FeedForwardActivations& a, Workspace& w) const;
+  /// Everything that bind() took from the shared activations, from what it did not.
+  void recompute(const Tensor& x_NC, FeedForwardActivations& a) const;
+
+  /// dx (own tokens, residual type) holds the gradient of y and becomes that of x. The gradients of the gains are
+  /// accumulated; g is overwritten with what those of the matrices need.
+  struct BackwardArgs {
+    Tensor x_NC;
+    Tensor dx_NC;
+  };
+  void backward_input(const BackwardArgs& args, FeedForwardActivations& a, BranchGradients& g, Workspace& w) const;
+  void backward_weight(const FeedForwardActivations& a, const BranchGradients& g) const;
 
  private:
-  void backward_slice(FeedForwardActivations& a, Workspace& w, std::size_t s) const;
+  void normalise(const Tensor& x_NC, FeedForwardActivations& a) const;
+  void activate(FeedForwardActivations& a, std::size_t s) const;
+  void backward_slice(FeedForwardActivations& a, BranchGradients& g, Workspace& w, std::size_t s) const;
 
   const LayerContext& c_;
   BlockGroups groups_;

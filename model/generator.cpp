@@ -41,20 +41,21 @@ std::int32_t sample_token(std::span<float> logits_V, const SamplingOptions& opti
 
 struct Generator::Width {
   Width(const Args& args, GrainTree& grains, std::int64_t tokens, Arena& arena)
-      : stage({.kernels = args.kernels,
-               .parameters = args.parameters,
-               .grains = grains,
-               .model = args.model,
-               .declared = args.declared,
-               .types = args.types,
-               .shape = {.sequences = 1, .context = tokens},
-               .loss_chunk = 1,
-               .rope_theta = args.rope_theta,
-               .positions = args.positions,
-               .training = false},
-              arena),
+      : common({.context = {.kernels = args.kernels,
+                            .parameters = args.parameters,
+                            .grains = grains,
+                            .model = args.model,
+                            .types = args.types,
+                            .shape = {.sequences = 1, .context = tokens}},
+                .rope_theta = args.rope_theta,
+                .positions = args.positions,
+                .loss_chunk = 1,
+                .training = false},
+               arena),
+        stage({.declared = args.declared, .range = whole_model(args.model)}, common, arena),
         token_BT(arena.allocate("batches", DType::kInt32, {1, tokens})),
         position_BT(arena.allocate("batches", DType::kInt32, {1, tokens})) {}
+  StageCommon common;
   TransformerStage stage;
   Tensor token_BT;
   Tensor position_BT;

@@ -9,9 +9,7 @@ void Workspace::bind(const LayerContext& c, Arena& arena, bool training) {
   const std::int64_t d = m.head_width();
   partial_NC = allocate_slices(c, arena, kCategory, m.hidden);
   if (!training) return;
-  dqkv_NE = allocate_slices(c, arena, kCategory, (m.heads + 2 * m.kv_heads) * d / grains);
   dheads_NE = allocate_slices(c, arena, kCategory, m.heads * d / grains);
-  dgate_up_NE = allocate_slices(c, arena, kCategory, 2 * m.ffn / grains);
   dact_NF = allocate_slices(c, arena, kCategory, m.ffn / grains);
   // With one slice the tree's root is its leaf, so the branch needs no memory of its own.
   branch_NC = c.slices() == 1 ? c.own_rows(partial_NC[0])

@@ -47,15 +47,19 @@ inline std::vector<Tensor> allocate_slices(const LayerContext& c, Arena& arena, 
   return slices;
 }
 
+/// What the input half of a branch's backward pass leaves for its weight half.
+struct BranchGradients {
+  Tensor dy_NC;                   ///< all tokens: gradient of the branch's output
+  std::vector<Tensor> dinner_NE;  ///< by local slice: gradient of the fused input projection's output
+};
+
 /// Buffers that blocks use one after another and that hold nothing between layers.
 struct Workspace {
-  std::vector<Tensor> partial_NC;   ///< by local slice: leaves of the grain tree
-  std::vector<Tensor> dqkv_NE;      ///< by local slice
-  std::vector<Tensor> dheads_NE;    ///< by local slice
-  std::vector<Tensor> dgate_up_NE;  ///< by local slice
-  std::vector<Tensor> dact_NF;      ///< by local slice
-  Tensor branch_NC;                 ///< own tokens: a branch's gradient in compute type
-  Tensor full_NC;                   ///< all tokens: gathered gradients
+  std::vector<Tensor> partial_NC;  ///< by local slice: leaves of the grain tree
+  std::vector<Tensor> dheads_NE;   ///< by local slice
+  std::vector<Tensor> dact_NF;     ///< by local slice
+  Tensor branch_NC;                ///< own tokens: a branch's gradient in compute type
+  Tensor full_NC;                  ///< all tokens: gathered gradients
 
   void bind(const LayerContext& c, Arena& arena, bool training);
 };

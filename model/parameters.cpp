@@ -17,25 +17,38 @@ class Declaration {
 
   ModelParameters run() {
     const bool tied = m_.tied_embeddings;
-    result_.embedding = add({.members = {table("embedding", false)}, .contributions = tied ? 2 : 1});
-    for (std::int64_t layer = 0; layer < m_.layers; ++layer) add_block(fmt::format("layers.{}.", layer));
+    result_.embedding = add_table({.members = {table("embedding", false)}, .contributions = tied ? 2 : 1});
+    for (std::int64_t layer = 0; layer < m_.layers; ++layer) {
+      unit_ = result_.block_unit(layer);
+      add_block(fmt::format("layers.{}.", layer));
+    }
+    unit_ = result_.head_unit = tied ? result_.embedding_unit : unit_ + 1;
     result_.final_norm = add_gain("final_norm", m_.hidden);
-    result_.head = tied ? result_.embedding : add({.members = {table("head", true)}});
+    result_.head = tied ? result_.embedding : add_table({.members = {table("head", true)}});
     result_.head_contribution = tied ? 1 : 0;
     return std::move(result_);
   }
 
  private:
   GroupId add(ParameterGroup group) {
+    group.unit = unit_;
     result_.groups.push_back(std::move(group));
     return result_.groups.size() - 1;
+  }
+
+  // Tables, as gains, are summed while the gradients of activations still exist.
+  GroupId add_table(ParameterGroup group) {
+    group.phase = GradientPhase::kInput;
+    return add(std::move(group));
   }
 
   // One gradient sum per token grain (or per slice of heads): each grain's arithmetic stays its own.
   GroupId add_gain(const std::string& name, std::int64_t width) {
     const LogicalTensor logical{.name = name, .shape = {width}};
     const Initialisation ones{.kind = Initialisation::Kind::kConstant, .value = 1.0};
-    return add({.members = {{.logical = logical, .initialisation = ones, .decay = false}}, .contributions = grains_});
+    return add({.members = {{.logical = logical, .initialisation = ones, .decay = false}},
+                .contributions = grains_,
+                .phase = GradientPhase::kInput});
   }
 
   ParameterSpec matrix(const std::string& name, std::int64_t rows, std::int64_t columns, Split split,
@@ -81,10 +94,41 @@ class Declaration {
   const ModelConfig& m_;
   std::int64_t grains_;
   double residual_std_ = 0;
+  std::int64_t unit_ = 0;
   ModelParameters result_;
 };
 
 }  // namespace
+
+std::vector<HeldGroup> held_groups(const ModelParameters& p, std::span<const StageRange> stages) {
+  std::vector<HeldGroup> held;
+  std::int64_t stage = 0;
+  const bool tied = p.head == p.embedding;
+  const auto hold = [&](GroupId id) {
+    if (id != kAbsent) held.push_back({.id = id, .stage = stage, .contributions = p.groups[id].contributions});
+  };
+  for (const StageRange& range : stages) {
+    if (range.embedding) {
+      hold(p.embedding);
+      held.back().tied = tied && !range.head;
+      if (held.back().tied) held.back().contributions = p.head_contribution;
+    }
+    for (std::int64_t layer = range.first_layer; layer < range.first_layer + range.layers; ++layer) {
+      for (const GroupId id : p.blocks[static_cast<std::size_t>(layer)].all()) hold(id);
+    }
+    if (range.head) {
+      hold(p.final_norm);
+      if (!tied || !range.embedding) hold(p.head);
+      if (tied && !range.embedding) {
+        held.back().tied = true;
+        held.back().first_contribution = p.head_contribution;
+        held.back().contributions -= p.head_contribution;
+      }
+    }
+    ++stage;
+  }
+  return held;
+}
 
 ModelParameters declare_parameters(const ModelConfig& model, std::int64_t tensor_grains) {
   return Declaration(model, tensor_grains).run();

@@ -2,84 +2,144 @@
 
 namespace baekji {
 
-TransformerStage::TransformerStage(const Args& args, Arena& arena)
-    : context_{args.kernels, args.parameters, args.grains, args.model, args.types, args.shape},
+TransformerStage::TransformerStage(const Args& args, StageCommon& common, Arena& arena)
+    : common_(common),
+      embedding_unit_(args.declared.embedding_unit),
+      first_block_unit_(args.declared.block_unit(args.range.first_layer)),
+      head_unit_(args.declared.head_unit),
       recompute_(args.recompute),
-      training_(args.training),
-      embedding_(context_, args.declared.embedding),
-      head_(context_, args.declared, args.loss_chunk),
-      slots_(static_cast<std::size_t>(args.slots)) {
-  const std::int64_t positions = args.positions == 0 ? args.shape.context : args.positions;
-  rope_.bind(arena, args.types.accumulator, positions, args.model.head_width(), args.rope_theta);
-  blocks_.reserve(args.declared.blocks.size());
-  for (const BlockGroups& groups : args.declared.blocks) blocks_.emplace_back(context_, groups, rope_);
+      slots_(static_cast<std::size_t>(args.slots)),
+      pending_(static_cast<std::size_t>(args.pending)) {
+  const LayerContext& context = common.context;
+  if (args.range.embedding) embedding_.emplace(context, args.declared.embedding);
+  blocks_.reserve(static_cast<std::size_t>(args.range.layers));
+  for (std::int64_t i = 0; i < args.range.layers; ++i) {
+    blocks_.emplace_back(context, args.declared.blocks[static_cast<std::size_t>(args.range.first_layer + i)],
+                         common.rope);
+  }
   for (Slot& slot : slots_) bind_slot(slot, arena);
-  workspace_.bind(context_, arena, training_);
-  args.grains.bind(
-      {.types = args.types, .tokens = args.shape.tokens(), .columns = args.model.hidden, .chunk = args.loss_chunk},
-      arena);
-  head_.bind(arena, training_);
-  if (training_)
-    gradient_NC_ = arena.allocate("workspace", args.types.residual, {context_.local_tokens(), args.model.hidden});
+  for (std::vector<BlockGradients>& blocks : pending_) {
+    blocks.resize(blocks_.size());
+    for (BlockGradients& g : blocks) g.bind(context, arena, "gradients between passes");
+  }
+  if (args.range.head) head_.emplace(context, args.declared, common.loss_chunk).bind(arena, common.training);
 }
 
 void TransformerStage::bind_slot(Slot& slot, Arena& arena) {
-  const bool keep_all = training_ && recompute_ == Recompute::kNone;
-  const std::size_t streams = training_ ? blocks_.size() + 1 : 2;
+  const LayerContext& c = common_.context;
+  const std::size_t streams = common_.training ? blocks_.size() + 1 : 2;
   for (std::size_t i = 0; i < streams; ++i) {
-    slot.stream_NC.push_back(
-        arena.allocate("residual stream", context_.types.residual, {context_.local_tokens(), context_.model.hidden}));
+    slot.stream_NC.push_back(arena.allocate("residual stream", c.types.residual, {c.local_tokens(), c.model.hidden}));
   }
-  slot.activations.resize(keep_all ? blocks_.size() : 1);
-  if (!keep_all && &slot != slots_.data()) {
-    slot.activations = slots_.front().activations;  // one working set serves all slots
-    return;
+  const bool each_block = common_.training && recompute_ != Recompute::kFull;
+  slot.activations.resize(each_block ? blocks_.size() : 1);
+  // What is computed again has one working set for all blocks and slots.
+  BlockActivations* const first = &slots_.front().activations.front();
+  for (BlockActivations& a : slot.activations) {
+    if (!each_block && &a != first)
+      a = *first;
+    else
+      a.bind(c, arena, recompute_ == Recompute::kSelective && &a != first ? first : nullptr);
   }
-  for (BlockActivations& a : slot.activations) a.bind(context_, arena, "activations");
+}
+
+void TransformerStage::gather_block(std::size_t block) {
+  common_.context.parameters.gather(first_block_unit_ + static_cast<std::int64_t>(block));
 }
 
 void TransformerStage::run_blocks(const MicroBatch& batch, Slot& slot, std::span<KeyValueCache> caches,
                                   std::int64_t cached) {
   const std::size_t streams = slot.stream_NC.size();
-  embedding_.forward(batch, slot.stream_NC[0], workspace_);
+  if (embedding_) {
+    common_.context.parameters.gather(embedding_unit_);
+    embedding_->forward(batch, slot.stream_NC[0], common_.workspace);
+  }
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    gather_block(i);
     blocks_[i].forward({.batch = batch,
                         .x_NC = slot.stream_NC[i % streams],
                         .y_NC = slot.stream_NC[(i + 1) % streams],
                         .cache = caches.empty() ? nullptr : &caches[i],
                         .cached = cached},
-                       activations(slot, i), workspace_);
+                       activations(slot, i), common_.workspace);
   }
 }
 
 void TransformerStage::forward(const MicroBatch& batch, std::int64_t slot) {
-  run_blocks(batch, slots_[static_cast<std::size_t>(slot)], {}, 0);
+  run_blocks(batch, at(slot), {}, 0);
 }
 
-void TransformerStage::backward(const MicroBatch& batch, std::int64_t slot_index, std::span<double> sequence_loss) {
-  Slot& slot = slots_[static_cast<std::size_t>(slot_index)];
-  head_.loss_and_gradient(batch, slot.stream_NC.back(), gradient_NC_, workspace_, sequence_loss);
+void TransformerStage::begin_backward(const BackwardArgs& args) {
+  if (!head_) return;
+  common_.context.parameters.gather(head_unit_);
+  head_->loss_and_gradient(args.batch, at(args.slot).stream_NC.back(), args.gradient_NC, common_.workspace,
+                           args.sequence_loss);
+}
+
+void TransformerStage::end_backward(const BackwardArgs& args) {
+  if (embedding_) embedding_->backward(args.batch, args.gradient_NC, common_.workspace);
+}
+
+void TransformerStage::recompute_block(const BackwardArgs& args, Slot& slot, std::size_t block) {
+  BlockActivations& a = activations(slot, block);
+  const Attention::ForwardArgs forward{
+      .batch = args.batch, .x_NC = slot.stream_NC[block], .y_NC = slot.stream_NC[block + 1]};
+  if (recompute_ == Recompute::kFull) blocks_[block].forward(forward, a, common_.workspace);
+  if (recompute_ == Recompute::kSelective) blocks_[block].recompute(forward, a);
+}
+
+void TransformerStage::backward(const BackwardArgs& args) {
+  Slot& slot = at(args.slot);
+  begin_backward(args);
   for (std::size_t i = blocks_.size(); i-- > 0;) {
-    BlockActivations& a = activations(slot, i);
-    if (recompute_ == Recompute::kFull) {
-      blocks_[i].forward({.batch = batch, .x_NC = slot.stream_NC[i], .y_NC = slot.stream_NC[i + 1]}, a, workspace_);
-    }
-    blocks_[i].backward({.batch = batch, .x_NC = slot.stream_NC[i], .dx_NC = gradient_NC_}, a, workspace_);
+    gather_block(i);
+    recompute_block(args, slot, i);
+    blocks_[i].backward({.batch = args.batch, .x_NC = slot.stream_NC[i], .dx_NC = args.gradient_NC},
+                        activations(slot, i), common_.gradients, common_.workspace);
   }
-  embedding_.backward(batch, gradient_NC_, workspace_);
+  end_backward(args);
+}
+
+void TransformerStage::backward_input(const BackwardArgs& args) {
+  Slot& slot = at(args.slot);
+  begin_backward(args);
+  for (std::size_t i = blocks_.size(); i-- > 0;) {
+    gather_block(i);
+    blocks_[i].backward_input({.batch = args.batch, .x_NC = slot.stream_NC[i], .dx_NC = args.gradient_NC},
+                              activations(slot, i), pending_.at(static_cast<std::size_t>(args.pending))[i],
+                              common_.workspace);
+  }
+  end_backward(args);
+}
+
+void TransformerStage::backward_weight(std::int64_t slot, std::int64_t pending) {
+  for (std::size_t i = blocks_.size(); i-- > 0;) {
+    blocks_[i].backward_weight(activations(at(slot), i), pending_.at(static_cast<std::size_t>(pending))[i]);
+  }
+}
+
+void TransformerStage::absent_forward() {
+  if (embedding_) common_.context.parameters.gather(embedding_unit_);
+  for (std::size_t i = 0; i < blocks_.size(); ++i) gather_block(i);
+}
+
+void TransformerStage::absent_backward() {
+  if (head_) common_.context.parameters.gather(head_unit_);
+  for (std::size_t i = blocks_.size(); i-- > 0;) gather_block(i);
 }
 
 void TransformerStage::evaluate(const MicroBatch& batch, std::span<double> sequence_loss) {
   Slot& slot = slots_.front();
   run_blocks(batch, slot, {}, 0);
-  head_.evaluate(batch, slot.stream_NC[blocks_.size() % slot.stream_NC.size()], sequence_loss);
+  if (!head_) return;
+  common_.context.parameters.gather(head_unit_);
+  head_->evaluate(batch, output(0), sequence_loss);
 }
 
 void TransformerStage::decode(const MicroBatch& batch, std::span<KeyValueCache> caches, std::int64_t cached,
                               std::span<float> logits_V) {
-  Slot& slot = slots_.front();
-  run_blocks(batch, slot, caches, cached);
-  head_.logits(slot.stream_NC[blocks_.size() % slot.stream_NC.size()], context_.tokens() - 1, logits_V);
+  run_blocks(batch, slots_.front(), caches, cached);
+  head_->logits(output(0), common_.context.tokens() - 1, logits_V);
 }
 
 }  // namespace baekji

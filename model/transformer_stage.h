@@ -1,71 +1,86 @@
 #pragma once
-// The Stage of a decoder-only transformer: embedding, blocks, output head.
+// The Stage of a decoder-only transformer: a run of blocks, with the embedding before the first one and the output head
+// after the last one of the model.
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "model/block.h"
 #include "model/embedding.h"
 #include "model/output_head.h"
+#include "model/stage_common.h"
+#include "model/stage_partition.h"
 #include "parallel/stage.h"
 
 namespace baekji {
 
-/// Which activations are kept for the backward pass. kFull keeps each block's input and computes the rest again.
-enum class Recompute : std::uint8_t { kNone, kFull };
+/// Which activations are kept for the backward pass. kSelective computes attention and the pointwise parts again
+/// (norms, rotation, SwiGLU), and no product of a matrix of weights (Korthikanti et al. 2022, "Reducing activation
+/// recomputation in large transformer models", section 5); kFull keeps each block's input and computes the rest again.
+enum class Recompute : std::uint8_t { kNone, kSelective, kFull };
 
 class TransformerStage final : public Stage {
  public:
   struct Args {
-    Kernels& kernels;
-    ParameterStore& parameters;
-    GrainTree& grains;
-    const ModelConfig& model;
     const ModelParameters& declared;
-    ElementTypes types;
-    BatchShape shape;
-    std::int64_t loss_chunk = 512;
-    double rope_theta = 10000.0;
-    std::int64_t positions = 0;  ///< rows of the rotary tables; 0 means the context
-    Recompute recompute = Recompute::kNone;
-    std::int64_t slots = 1;  ///< micro-batches whose activations live at once
-    bool training = true;    ///< false: forward only, no gradient memory
+    StageRange range;
+    Recompute recompute = Recompute::kNone;  ///< needs pending = 0 unless kNone
+    std::int64_t slots = 1;                  ///< micro-batches whose activations live at once
+    std::int64_t pending = 0;  ///< micro-batches between the halves of their backward pass; 0: backward() only
   };
   /// Binds all activations to `arena` (a measuring arena gives the exact bytes). The referenced objects outlive it.
-  TransformerStage(const Args& args, Arena& arena);
+  TransformerStage(const Args& args, StageCommon& common, Arena& arena);
+
+  Tensor input(std::int64_t slot) const override { return at(slot).stream_NC.front(); }
+  Tensor output(std::int64_t slot) const override {
+    const Slot& s = at(slot);
+    return s.stream_NC[blocks_.size() % s.stream_NC.size()];
+  }
 
   void forward(const MicroBatch& batch, std::int64_t slot) override;
-  void backward(const MicroBatch& batch, std::int64_t slot, std::span<double> sequence_loss) override;
+  void backward(const BackwardArgs& args) override;
+  void backward_input(const BackwardArgs& args) override;
+  void backward_weight(std::int64_t slot, std::int64_t pending) override;
+  void absent_forward() override;
+  void absent_backward() override;
   void evaluate(const MicroBatch& batch, std::span<double> sequence_loss) override;
 
-  /// Generation: forward of one sequence's next T tokens after `cached` cached ones (one cache per block), then the
-  /// logits of its last token.
+  /// Generation, by the whole model as one stage: forward of one sequence's next T tokens after `cached` cached ones
+  /// (one cache per block), then the logits of its last token.
   void decode(const MicroBatch& batch, std::span<KeyValueCache> caches, std::int64_t cached, std::span<float> logits_V);
 
-  const OutputHead& head() const { return head_; }
+  const OutputHead& head() const { return *head_; }
 
  private:
   struct Slot {
     std::vector<Tensor> stream_NC;              // residual stream before each block, and after the last
-    std::vector<BlockActivations> activations;  // one per block; a single one when recomputing or not training
+    std::vector<BlockActivations> activations;  // one per block; a single one when recomputing all or not training
   };
+  const Slot& at(std::int64_t slot) const { return slots_[static_cast<std::size_t>(slot)]; }
+  Slot& at(std::int64_t slot) { return slots_[static_cast<std::size_t>(slot)]; }
   BlockActivations& activations(Slot& slot, std::size_t block) {
     return slot.activations[slot.activations.size() == 1 ? 0 : block];
   }
   void bind_slot(Slot& slot, Arena& arena);
   void run_blocks(const MicroBatch& batch, Slot& slot, std::span<KeyValueCache> caches, std::int64_t cached);
+  void begin_backward(const BackwardArgs& args);
+  void end_backward(const BackwardArgs& args);
+  void recompute_block(const BackwardArgs& args, Slot& slot, std::size_t block);
 
-  LayerContext context_;
+  void gather_block(std::size_t block);
+
+  StageCommon& common_;
+  std::int64_t embedding_unit_;
+  std::int64_t first_block_unit_;
+  std::int64_t head_unit_;
   Recompute recompute_;
-  bool training_;
-  RopeTable rope_;
-  Workspace workspace_;
-  Embedding embedding_;
+  std::optional<Embedding> embedding_;
   std::vector<Block> blocks_;
-  OutputHead head_;
+  std::optional<OutputHead> head_;
   std::vector<Slot> slots_;
-  Tensor gradient_NC_;  // of the residual stream, own tokens
+  std::vector<std::vector<BlockGradients>> pending_;  // by pending micro-batch, block
 };
 
 }  // namespace baekji

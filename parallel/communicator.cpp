@@ -137,11 +137,20 @@ void Communicator::broadcast(const Tensor& values, int root) {
   do_broadcast(begin(kKind, values, root, sent), values, root);
 }
 
-void Communicator::send(const Tensor& values, int to) {
+void Communicator::start_send(const Tensor& values, int to) {
   constexpr auto kKind = CollectiveKind::kSend;
   check_contiguous(values, kKind);
   check_peer(to, kKind);
-  do_send(begin(kKind, values, to, values.size_bytes()), values, to);
+  do_start_send(begin(kKind, values, to, values.size_bytes()), values, to);
+}
+
+void Communicator::finish_sends(std::size_t under_way) {
+  do_finish_sends(under_way);
+}
+
+void Communicator::send(const Tensor& values, int to) {
+  start_send(values, to);
+  finish_sends();
 }
 
 void Communicator::receive(const Tensor& values, int from) {

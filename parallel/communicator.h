@@ -85,7 +85,13 @@ class Communicator {
   /// Part r of the input goes to rank r; part r of the output comes from rank r (equal parts). Apart in memory.
   void all_to_all(const Tensor& input, const Tensor& output);
   void broadcast(const Tensor& values, int root);
-  /// Returns when the values may be overwritten, which may be as late as when the receiver has them.
+  /// Begins to send `values`, which must stay as they are until finish_sends() lets them go.
+  void start_send(const Tensor& values, int to);
+  /// Returns when at most `under_way` of the sends begun here are not received yet; those begun first finish first.
+  void finish_sends(std::size_t under_way = 0);
+  /// After an error: nobody may read any more what was to be sent, because its memory is about to go.
+  virtual void abandon_sends() noexcept {}
+  /// Both in one.
   void send(const Tensor& values, int to);
   void receive(const Tensor& values, int from);
   void barrier();
@@ -107,7 +113,8 @@ class Communicator {
   virtual void do_all_gather(const CollectiveCall& call, const Tensor& input, const Tensor& output) = 0;
   virtual void do_all_to_all(const CollectiveCall& call, const Tensor& input, const Tensor& output) = 0;
   virtual void do_broadcast(const CollectiveCall& call, const Tensor& values, int root) = 0;
-  virtual void do_send(const CollectiveCall& call, const Tensor& values, int to) = 0;
+  virtual void do_start_send(const CollectiveCall& call, const Tensor& values, int to) = 0;
+  virtual void do_finish_sends(std::size_t under_way) = 0;
   virtual void do_receive(const CollectiveCall& call, const Tensor& values, int from) = 0;
   virtual void do_barrier(const CollectiveCall& call) = 0;
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <deque>
 #include <thread>
 #include <vector>
 
@@ -257,16 +258,28 @@ class MpiCommunicator final : public Communicator {
   }
 
   // The call goes ahead of its values, so that a receiver that expects others says so instead of filling its memory.
-  void do_send(const CollectiveCall& call, const Tensor& values, int to) override {
-    Header header = header_of(call);
-    MPI_Request request = MPI_REQUEST_NULL;
-    check(MPI_Isend(header.data(), kHeaderSize, MPI_INT64_T, to, kTag, mpi_->messages, &request), "MPI_Isend", place());
-    wait(request, call);
+  void do_start_send(const CollectiveCall& call, const Tensor& values, int to) override {
+    Sending& sending = sending_.emplace_back(Sending{.call = call, .header = header_of(call), .requests = {}});
+    const auto start = [&](const void* data, int count, MPI_Datatype type) {
+      check(MPI_Isend(data, count, type, to, kTag, mpi_->messages, &sending.requests.emplace_back()), "MPI_Isend",
+            place());
+    };
+    start(sending.header.data(), kHeaderSize, MPI_INT64_T);
     for_pieces(values.size_bytes(), 1, [&](std::int64_t first, std::int64_t count) {
-      check(MPI_Isend(at(values.data(), first), narrow<int>(count), MPI_BYTE, to, kTag, mpi_->messages, &request),
-            "MPI_Isend", place());
-      wait(request, call);
+      start(at(values.data(), first), narrow<int>(count), MPI_BYTE);
     });
+  }
+
+  void do_finish_sends(std::size_t under_way) override {
+    while (sending_.size() > under_way) {
+      for (MPI_Request& request : sending_.front().requests) wait(request, sending_.front().call);
+      sending_.pop_front();
+    }
+  }
+
+  // The job is about to end: nothing of it may wait for the others.
+  void abandon_sends() noexcept override {
+    if (!sending_.empty()) mpi_->arrivals->give_up();
   }
 
   void do_receive(const CollectiveCall& call, const Tensor& values, int from) override {
@@ -366,8 +379,15 @@ class MpiCommunicator final : public Communicator {
 
   MPI_Op operation(ReduceOp op) const { return op == ReduceOp::kSumInteger ? MPI_SUM : mpi_->largest; }
 
+  struct Sending {
+    CollectiveCall call;
+    Header header{};
+    std::vector<MPI_Request> requests;
+  };
+
   MpiOptions options_;
   std::unique_ptr<Handles> mpi_;
+  std::deque<Sending> sending_;  // in the order in which they were begun; a deque keeps headers in their place
 };
 
 }  // namespace

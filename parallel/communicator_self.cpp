@@ -27,7 +27,8 @@ class SelfCommunicator final : public Communicator {
   }
   void do_broadcast(const CollectiveCall& /*call*/, const Tensor& /*values*/, int /*root*/) override {}
   // A group of one has no peers: the base class refuses every one.
-  void do_send(const CollectiveCall& /*call*/, const Tensor& /*values*/, int /*to*/) override {}
+  void do_start_send(const CollectiveCall& /*call*/, const Tensor& /*values*/, int /*to*/) override {}
+  void do_finish_sends(std::size_t /*under_way*/) override {}
   void do_receive(const CollectiveCall& /*call*/, const Tensor& /*values*/, int /*from*/) override {}
   void do_barrier(const CollectiveCall& /*call*/) override {}
 

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -64,38 +65,40 @@ class Group {
     return result;
   }
 
-  void send(int from, int to, const CollectiveCall& call, const Tensor& values, const CommunicatorWatch& watch,
-            const std::string& place) {
-    std::unique_lock lock(job_->mutex);
-    Mail& mail = mail_[{from, to}];
-    mail.call = call;
-    mail.values = values;
-    mail.posted = true;
+  void start_send(int from, int to, const CollectiveCall& call, const Tensor& values) {
+    const std::lock_guard lock(job_->mutex);
+    mail_[{from, to}].push_back({call, values});
     job_->changed.notify_all();
-    const auto taken = [&] { return !mail.posted; };
-    bool in_time = false;
-    try {
-      in_time = wait(lock, watch, place, taken);
-    } catch (...) {
-      mail.posted = false;  // nobody may read values that are about to go
-      throw;
+  }
+
+  void finish_sends(int from, std::size_t under_way, const CommunicatorWatch& watch, const std::string& place) {
+    std::unique_lock lock(job_->mutex);
+    const bool in_time = wait(lock, watch, place, [&] { return waiting(from).count <= under_way; });
+    if (in_time) return;
+    const Waiting late = waiting(from);
+    throw stuck_collective(late.first->call, watch, fmt::format("rank {} has not received", late.to), place);
+  }
+
+  void abandon_sends(int from) {
+    const std::lock_guard lock(job_->mutex);
+    for (auto& [ends, mails] : mail_) {
+      if (ends.first == from) mails.clear();
     }
-    mail.posted = false;
-    if (!in_time) throw stuck_collective(call, watch, fmt::format("rank {} has not received", to), place);
   }
 
   void receive(int from, int to, const CollectiveCall& call, const Tensor& values, const CommunicatorWatch& watch,
                const std::string& place) {
     std::unique_lock lock(job_->mutex);
-    Mail& mail = mail_[{from, to}];
-    const bool in_time = wait(lock, watch, place, [&] { return mail.posted; });
+    std::deque<Mail>& mails = mail_[{from, to}];
+    const bool in_time = wait(lock, watch, place, [&] { return !mails.empty(); });
     if (!in_time) throw stuck_collective(call, watch, fmt::format("rank {} has not sent", from), place);
+    const Mail& mail = mails.front();
     if (mail.values.type() != values.type() || mail.values.size() != values.size()) {
       throw different_message(to, call, from, mail.call, place);
     }
     if (values.size() > 0)
       std::memcpy(values.data(), mail.values.data(), static_cast<std::size_t>(values.size_bytes()));
-    mail.posted = false;
+    mails.pop_front();
     job_->changed.notify_all();
   }
 
@@ -103,7 +106,6 @@ class Group {
   struct Mail {
     CollectiveCall call;
     Tensor values;
-    bool posted = false;
   };
   struct Child {
     std::shared_ptr<Group> group;
@@ -138,6 +140,22 @@ class Group {
     return false;
   }
 
+  // What a rank has begun to send and nobody has received yet.
+  struct Waiting {
+    std::size_t count = 0;
+    const Mail* first = nullptr;
+    int to = 0;
+  };
+  Waiting waiting(int from) const {
+    Waiting result;
+    for (const auto& [ends, mails] : mail_) {
+      if (ends.first != from || mails.empty()) continue;
+      if (result.count == 0) result = {.first = &mails.front(), .to = ends.second};
+      result.count += mails.size();
+    }
+    return result;
+  }
+
   std::string absent() const {
     std::string ranks;
     for (std::size_t r = 0; r < taken_.size(); ++r) {
@@ -152,7 +170,7 @@ class Group {
   int arrived_ = 0;
   std::int64_t round_ = 0;
   std::map<int, Child> children_;
-  std::map<std::pair<int, int>, Mail> mail_;
+  std::map<std::pair<int, int>, std::deque<Mail>> mail_;  // by sender and receiver, in order
 };
 
 std::byte* at(const void* data, std::int64_t offset_bytes) {
@@ -229,9 +247,11 @@ class ThreadsCommunicator final : public Communicator {
     part(call);
   }
 
-  void do_send(const CollectiveCall& call, const Tensor& values, int to) override {
-    group_->send(rank(), to, call, values, *watch(), place());
+  void do_start_send(const CollectiveCall& call, const Tensor& values, int to) override {
+    group_->start_send(rank(), to, call, values);
   }
+  void do_finish_sends(std::size_t under_way) override { group_->finish_sends(rank(), under_way, *watch(), place()); }
+  void abandon_sends() noexcept override { group_->abandon_sends(rank()); }
   void do_receive(const CollectiveCall& call, const Tensor& values, int from) override {
     group_->receive(from, rank(), call, values, *watch(), place());
   }

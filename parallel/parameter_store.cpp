@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <bit>
+#include <tuple>
+
+#include "parallel/shard_exchange.h"
 
 namespace baekji {
 namespace {
@@ -32,50 +35,132 @@ Tensor flat_part(const Tensor& slice, std::int64_t begin, std::int64_t count) {
   return slice.view({slice.size()}).rows(begin, count);
 }
 
+// The slice of a group's weight, as a description without memory.
+struct SliceShape {
+  std::int64_t rows = 1;
+  std::int64_t columns = 1;
+  bool vector = false;
+  std::int64_t aligned_bytes(DType type) const {
+    return ceil_div(rows * columns * size_of(type), Arena::kAlignmentBytes) * Arena::kAlignmentBytes;
+  }
+  Tensor at(void* data, DType type) const {
+    return vector ? Tensor(data, type, {columns}) : Tensor(data, type, {rows, columns});
+  }
+  Tensor allocate(Arena& arena, const char* category, DType type) const {
+    return vector ? arena.allocate(category, type, {columns}) : arena.allocate(category, type, {rows, columns});
+  }
+};
+
+SliceShape slice_shape(const ParameterGroup& group) {
+  const LogicalTensor& first = group.members.front().logical;
+  return {.rows = group_slice_rows(group), .columns = first.slice_columns(), .vector = first.shape.size() == 1};
+}
+
+std::vector<HeldGroup> everything(const std::vector<ParameterGroup>& groups) {
+  std::vector<HeldGroup> held;
+  for (GroupId id = 0; id < groups.size(); ++id) held.push_back({.id = id, .contributions = groups[id].contributions});
+  return held;
+}
+
 }  // namespace
 
 ParameterStore::ParameterStore(Args args, Kernels& kernels, Arena& arena)
     : args_(std::move(args)), groups_(std::move(args_.groups)), storage_(groups_.size()), kernels_(kernels) {
-  for (GroupId id = 0; id < groups_.size(); ++id) {
-    check_group(groups_[id]);
-    bind_group(groups_[id], storage_[id], arena);
+  if (args_.held.empty()) args_.held = everything(groups_);
+  std::int64_t stages = 1;
+  for (const HeldGroup& held : args_.held) {
+    check_group(groups_[held.id]);
+    storage_[held.id].held = held;
+    stages = std::max(stages, held.stage + 1);
   }
+  summed_.resize(index(stages));
+  if (shards_weights()) bind_unit(arena);
+  for (const HeldGroup& held : args_.held) bind_group(groups_[held.id], storage_[held.id], arena);
   list_slices();
+  owned_ = slices_;
+  if (sharded()) bind_exchange(arena);
+}
+
+ParameterStore::~ParameterStore() = default;
+
+void ParameterStore::bind_exchange(Arena& arena) {
+  std::vector<BucketKey> keys;
+  for (const ParameterSlice& slice : slices_) {
+    const ParameterGroup& group = groups_[slice.group];
+    keys.push_back({.stage = storage_[slice.group].held.stage,
+                    .phase = group.phase,
+                    .tied = slice.tied,
+                    .unit = shards_weights() ? group.unit : 0});
+  }
+  exchange_ = std::make_unique<ShardExchange>(ShardExchange::Args{.slices = slices_,
+                                                                  .keys = std::move(keys),
+                                                                  .zero = args_.zero,
+                                                                  .ranks = args_.data_ranks,
+                                                                  .rank = args_.data_rank,
+                                                                  .data = args_.data,
+                                                                  .types = args_.types},
+                                              kernels_, arena);
+  owned_ = exchange_->owned();
+}
+
+// Memory for the weights of the largest unit: all units use it in turn.
+void ParameterStore::bind_unit(Arena& arena) {
+  std::map<std::int64_t, std::int64_t> bytes;
+  std::int64_t largest = 0;
+  for (const HeldGroup& held : args_.held) {
+    const ParameterGroup& group = groups_[held.id];
+    std::int64_t& unit_bytes = bytes[group.unit];
+    unit_bytes += (is_split(group) ? args_.slice_count : 1) * slice_shape(group).aligned_bytes(args_.types.compute);
+    largest = std::max(largest, unit_bytes);
+  }
+  unit_ = arena.allocate("weights (of one unit)", DType::kInt32, {largest / size_of(DType::kInt32)});
+}
+
+Tensor ParameterStore::bind_weight(const ParameterGroup& group, Arena& arena) {
+  const SliceShape shape = slice_shape(group);
+  if (!shards_weights()) return shape.allocate(arena, "weights", args_.types.compute);
+  std::int64_t& taken_bytes = unit_bytes_[group.unit];
+  const Tensor weight = shape.at(static_cast<std::byte*>(unit_.data()) + taken_bytes, args_.types.compute);
+  taken_bytes += shape.aligned_bytes(args_.types.compute);
+  return weight;
 }
 
 void ParameterStore::bind_group(const ParameterGroup& group, Storage& storage, Arena& arena) {
-  const std::int64_t rows = group_slice_rows(group);
-  const std::int64_t columns = group.members.front().logical.slice_columns();
-  const bool vector = group.members.front().logical.shape.size() == 1;
-  const auto allocate = [&](const char* category, DType type) {
-    return vector ? arena.allocate(category, type, {columns}) : arena.allocate(category, type, {rows, columns});
-  };
+  const SliceShape shape = slice_shape(group);
   const std::int64_t slices = is_split(group) ? args_.slice_count : 1;
   const bool shared = args_.types.compute == args_.types.accumulator;  // the weight is its own master
   // Elsewhere the optimizer converts straight from the sums: the same integers.
-  const bool summed = args_.replicas > 1 || (args_.tensor_ranks > 1 && !is_split(group));
-  storage.gradient.resize(args_.training ? index(group.contributions) : 0);
+  const bool summed = args_.replicas > 1 || (args_.tensor_ranks > 1 && !is_split(group)) || storage.held.tied;
+  storage.gradient.resize(args_.training ? index(storage.held.contributions) : 0);
   for (std::int64_t s = 0; s < slices; ++s) {
-    storage.weight.push_back(allocate("weights", args_.types.compute));
+    storage.weight.push_back(bind_weight(group, arena));
     if (!args_.training) continue;
-    storage.master.push_back(shared ? storage.weight.back() : allocate("master weights", args_.types.accumulator));
+    if (!sharded()) {
+      storage.master.push_back(shared ? storage.weight.back()
+                                      : shape.allocate(arena, "master weights", args_.types.accumulator));
+    }
     for (auto& contribution : storage.gradient)
-      contribution.push_back(allocate("gradient sums", args_.types.accumulator));
-    if (summed) storage.partial.push_back(allocate("gradients (fixed point)", DType::kInt64));
+      contribution.push_back(shape.allocate(arena, "gradient sums", args_.types.accumulator));
+    if (summed && !shards_sums())
+      storage.partial.push_back(shape.allocate(arena, "gradients (fixed point)", DType::kInt64));
   }
 }
 
 void ParameterStore::list_slices() {
-  for (GroupId id = 0; id < groups_.size(); ++id) {
-    const Storage& storage = storage_[id];
+  for (const HeldGroup& held : args_.held) {
+    const Storage& storage = storage_[held.id];
+    const ParameterGroup& group = groups_[held.id];
     for (std::size_t s = 0; s < storage.weight.size(); ++s) {
       std::int64_t begin = 0;
-      for (const ParameterSpec& member : groups_[id].members) {
+      for (const ParameterSpec& member : group.members) {
         const std::int64_t count = member.logical.slice_elements();
         ParameterSlice slice{.spec = &member,
-                             .slice = is_split(groups_[id]) ? args_.first_slice + static_cast<std::int64_t>(s) : 0,
+                             .group = held.id,
+                             .slice = is_split(group) ? args_.first_slice + static_cast<std::int64_t>(s) : 0,
+                             .count = count,
+                             .tied = held.tied,
                              .weight = flat_part(storage.weight[s], begin, count)};
-        if (args_.training) slice.master = flat_part(storage.master[s], begin, count);
+        if (!storage.master.empty()) slice.master = flat_part(storage.master[s], begin, count);
         for (const auto& contribution : storage.gradient)
           slice.contributions.push_back(flat_part(contribution[s], begin, count));
         if (!storage.partial.empty()) slice.partial = flat_part(storage.partial[s], begin, count);
@@ -89,57 +174,97 @@ void ParameterStore::list_slices() {
   });
 }
 
-void ParameterStore::begin_step(std::int64_t global_tokens, std::int64_t replicas) {
+void ParameterStore::gather(std::int64_t unit) {
+  if (shards_weights() && exchange_) exchange_->gather(unit);
+}
+
+void ParameterStore::begin_step(std::int64_t global_tokens) {
   // ceil(log2 N) - 50 (design, section 4): 2^12 times the largest mean gradient still fits beside 50 fractional bits.
   unit_exponent_ = static_cast<int>(std::bit_width(static_cast<std::uint64_t>(global_tokens - 1))) - 50;
-  total_replicas_ = replicas;
-  first_replica_ = true;
+  std::fill(summed_.begin(), summed_.end(), std::array<bool, kGradientPhases.size()>{});
   invalid_.clear();
 }
 
 double ParameterStore::contribution_limit(const ParameterSlice& slice) const {
-  return 0x1p62 / static_cast<double>(total_replicas_ * static_cast<std::int64_t>(slice.contributions.size()));
+  return 0x1p62 / static_cast<double>(args_.replicas * groups_[slice.group].contributions);
 }
 
-void ParameterStore::begin_replica() {
-  for (const Storage& storage : storage_) {
-    for (const auto& contribution : storage.gradient) {
+void ParameterStore::begin_replica(std::int64_t stage, GradientPhase phase) {
+  for (const HeldGroup& held : args_.held) {
+    if (held.stage != stage || groups_[held.id].phase != phase) continue;
+    for (const auto& contribution : storage_[held.id].gradient) {
       for (const Tensor& gradient : contribution) kernels_.fill_zero(gradient);
     }
   }
 }
 
-void ParameterStore::end_replica() {
-  for (const ParameterSlice& slice : slices_) {
-    if (!slice.partial.defined()) continue;
-    bool overwrite = first_replica_;
-    for (const Tensor& contribution : slice.contributions) {
-      const bool valid = kernels_.fixed_point_accumulate({.gradient = contribution,
-                                                          .partial = slice.partial,
-                                                          .unit_exponent = unit_exponent_,
-                                                          .limit = contribution_limit(slice),
-                                                          .overwrite = overwrite});
-      if (!valid && (invalid_.empty() || slice.spec->logical.name < invalid_)) invalid_ = slice.spec->logical.name;
-      overwrite = false;
-    }
+// sums [+]= the contributions of a range of `slice`.
+void ParameterStore::add_to_sums(const ParameterSlice& slice, const ChunkRange& range, const Tensor& sums,
+                                 bool overwrite) {
+  for (const Tensor& contribution : slice.contributions) {
+    const bool valid = kernels_.fixed_point_accumulate({.gradient = contribution.rows(range.begin, range.count),
+                                                        .partial = sums,
+                                                        .unit_exponent = unit_exponent_,
+                                                        .limit = contribution_limit(slice),
+                                                        .overwrite = overwrite});
+    if (!valid && (invalid_.empty() || slice.spec->logical.name < invalid_)) invalid_ = slice.spec->logical.name;
+    overwrite = false;
   }
-  first_replica_ = false;
 }
 
-void ParameterStore::reduce(Communicator& data, Communicator& tensor) {
-  for (GroupId id = 0; id < groups_.size(); ++id) {
-    for (const Tensor& partial : storage_[id].partial) {
-      data.all_reduce(partial, ReduceOp::kSumInteger);
-      if (!is_split(groups_[id])) tensor.all_reduce(partial, ReduceOp::kSumInteger);
+void ParameterStore::end_replica(std::int64_t stage, GradientPhase phase, bool absent) {
+  bool& summed = summed_[index(stage)][static_cast<std::size_t>(phase)];
+  if (shards_sums()) {
+    ShardExchange::Convert convert;
+    if (!absent) {
+      convert = [&](const ChunkRange& range, const Tensor& sums, bool overwrite) {
+        add_to_sums(slices_[range.slice], range, sums, overwrite);
+      };
+    }
+    exchange_->add_replica(stage, phase, !summed, convert);
+    summed = true;
+    return;
+  }
+  if (absent) return;
+  for (const ParameterSlice& slice : slices_) {
+    if (storage_[slice.group].held.stage != stage || groups_[slice.group].phase != phase) continue;
+    if (slice.partial.defined()) add_to_sums(slice, {.count = slice.count}, slice.partial, !summed);
+  }
+  summed = true;
+}
+
+void ParameterStore::reduce() {
+  if (exchange_) {
+    if (!shards_sums()) exchange_->reduce();
+    for (const ParameterSlice& part : owned_) {
+      const bool held_by_all = part.spec->logical.split == Split::kNone;
+      if (held_by_all && args_.tensor != nullptr) args_.tensor->all_reduce(part.partial, ReduceOp::kSumInteger);
+      if (part.tied && args_.tied != nullptr) args_.tied->all_reduce(part.partial, ReduceOp::kSumInteger);
+    }
+    return;
+  }
+  for (const HeldGroup& held : args_.held) {
+    for (const Tensor& partial : storage_[held.id].partial) {
+      if (args_.data != nullptr) args_.data->all_reduce(partial, ReduceOp::kSumInteger);
+      if (!is_split(groups_[held.id]) && args_.tensor != nullptr)
+        args_.tensor->all_reduce(partial, ReduceOp::kSumInteger);
+      if (held.tied && args_.tied != nullptr) args_.tied->all_reduce(partial, ReduceOp::kSumInteger);
     }
   }
+}
+
+void ParameterStore::weights_updated() {
+  if (exchange_ && !shards_weights()) exchange_->share_weights();
+  if (exchange_ && shards_weights()) exchange_->release();
+  kernels_.weights_changed();
 }
 
 void ParameterStore::publish_weights() {
-  for (const ParameterSlice& slice : slices_) {
-    if (slice.weight.data() != slice.master.data()) kernels_.cast({.in = slice.master, .out = slice.weight});
+  for (const ParameterSlice& part : owned_) {
+    if (part.weight.defined() && part.weight.data() != part.master.data())
+      kernels_.cast({.in = part.master, .out = part.weight});
   }
-  kernels_.weights_changed();
+  weights_updated();
 }
 
 }  // namespace baekji

@@ -1,30 +1,146 @@
 #include "parallel/pipeline.h"
 
-#include "core/error.h"
-
 namespace baekji {
+namespace {
 
-void run_pipeline(const PipelineArgs& args) {
-  for (const Action& action : args.actions) {
-    const std::int64_t slot = action.micro_batch % args.slots;
-    const MicroBatch batch = args.load(action.micro_batch);
+// Ranks of an edge's group.
+constexpr int kEarlier = 0;
+constexpr int kLater = 1;
+
+// When a rank fails, what it was sending must not be read while its memory goes.
+class SendsGuard {
+ public:
+  explicit SendsGuard(const PipelineLinks& links) : links_(links) {}
+  ~SendsGuard() {
+    if (done_) return;
+    if (links_.forward_out != nullptr) links_.forward_out->abandon_sends();
+    if (links_.backward_out != nullptr) links_.backward_out->abandon_sends();
+  }
+  SendsGuard(const SendsGuard&) = delete;
+  SendsGuard& operator=(const SendsGuard&) = delete;
+
+  void finish() {
+    if (links_.forward_out != nullptr) links_.forward_out->finish_sends();
+    if (links_.backward_out != nullptr) links_.backward_out->finish_sends();
+    done_ = true;
+  }
+
+ private:
+  const PipelineLinks& links_;
+  bool done_ = false;
+};
+
+class PipelineRun {
+ public:
+  explicit PipelineRun(const PipelineArgs& args) : args_(args) {}
+
+  void act(const Action& action) {
+    if (action.micro_batch >= args_.micro_batches) {
+      pass_over(action);
+      return;
+    }
+    const PipelineStage& at = args_.stages[static_cast<std::size_t>(action.virtual_stage)];
+    const std::int64_t slot = action.micro_batch % at.slots;
     switch (action.kind) {
       case ActionKind::kForward:
-        args.stage->forward(batch, slot);
+        at.stage->forward(args_.load(action.virtual_stage, action.micro_batch), slot);
         break;
-      case ActionKind::kBackward: {
-        const std::int64_t in_replica = action.micro_batch % args.micro_batches_per_replica;
-        if (in_replica == 0) args.parameters->begin_replica();
-        const auto sequences = static_cast<std::size_t>(batch.token_BT.dim(0));
-        args.stage->backward(batch, slot,
-                             args.losses.subspan(static_cast<std::size_t>(action.micro_batch) * sequences, sequences));
-        if (in_replica == args.micro_batches_per_replica - 1) args.parameters->end_replica();
+      case ActionKind::kBackward:
+        begin(action, GradientPhase::kInput);
+        begin(action, GradientPhase::kWeight);
+        at.stage->backward(backward_args(action, at));
+        end(action, GradientPhase::kInput);
+        end(action, GradientPhase::kWeight);
         break;
-      }
-      default:
-        throw Error("a lone stage has nothing to exchange").at(action.describe());
+      case ActionKind::kBackwardInput:
+        begin(action, GradientPhase::kInput);
+        at.stage->backward_input(backward_args(action, at));
+        end(action, GradientPhase::kInput);
+        break;
+      case ActionKind::kBackwardWeight:
+        begin(action, GradientPhase::kWeight);
+        at.stage->backward_weight(slot, action.micro_batch % at.pending);
+        end(action, GradientPhase::kWeight);
+        break;
+      case ActionKind::kSendForward:
+        args_.links.forward_out->start_send(at.stage->output(slot), kLater);
+        break;
+      case ActionKind::kReceiveForward:
+        args_.links.forward_in->receive(at.stage->input(slot), kEarlier);
+        break;
+      case ActionKind::kSendBackward:
+        args_.links.backward_out->start_send(gradient(), kEarlier);
+        ++gradients_sent_;
+        break;
+      case ActionKind::kReceiveBackward:
+        args_.links.backward_in->receive(free_gradient(), kLater);
+        break;
     }
   }
+
+ private:
+  // A micro-batch that only other data ranks have. The ranks of this pipeline have as many, so nothing is exchanged.
+  void pass_over(const Action& action) const {
+    Stage& stage = *args_.stages[static_cast<std::size_t>(action.virtual_stage)].stage;
+    const bool whole = action.kind == ActionKind::kBackward;
+    if (action.kind == ActionKind::kForward) stage.absent_forward();
+    if (whole || action.kind == ActionKind::kBackwardInput) {
+      stage.absent_backward();
+      end(action, GradientPhase::kInput);
+    }
+    if (whole || action.kind == ActionKind::kBackwardWeight) end(action, GradientPhase::kWeight);
+  }
+
+  // Buffers are used in turn; a send has left the next one when at most the others' sends are under way.
+  const Tensor& gradient() const { return args_.gradients_NC[gradients_sent_ % args_.gradients_NC.size()]; }
+  const Tensor& free_gradient() const {
+    if (args_.links.backward_out != nullptr) args_.links.backward_out->finish_sends(args_.gradients_NC.size() - 1);
+    return gradient();
+  }
+
+  Stage::BackwardArgs backward_args(const Action& action, const PipelineStage& at) const {
+    const MicroBatch batch = args_.load(action.virtual_stage, action.micro_batch);
+    const auto sequences = static_cast<std::size_t>(batch.token_BT.dim(0));
+    return {.batch = batch,
+            .slot = action.micro_batch % at.slots,
+            .pending = at.pending == 0 ? 0 : action.micro_batch % at.pending,
+            .gradient_NC = free_gradient(),
+            .sequence_loss = args_.losses.subspan(static_cast<std::size_t>(action.micro_batch) * sequences, sequences)};
+  }
+
+  void begin(const Action& action, GradientPhase phase) const {
+    if (action.micro_batch % args_.micro_batches_per_replica != 0) return;
+    args_.parameters->begin_replica(action.virtual_stage, phase);
+  }
+  void end(const Action& action, GradientPhase phase) const {
+    if (action.micro_batch % args_.micro_batches_per_replica != args_.micro_batches_per_replica - 1) return;
+    args_.parameters->end_replica(action.virtual_stage, phase, action.micro_batch >= args_.micro_batches);
+  }
+
+  const PipelineArgs& args_;
+  std::size_t gradients_sent_ = 0;
+};
+
+}  // namespace
+
+void run_pipeline(const PipelineArgs& args) {
+  SendsGuard guard(args.links);
+  PipelineRun run(args);
+  for (const Action& action : args.actions) run.act(action);
+  guard.finish();
+}
+
+void evaluate_pipeline(const EvaluateArgs& args, std::int64_t rank, std::int64_t ranks) {
+  SendsGuard guard(args.links);
+  const std::int64_t last = ranks * std::ssize(args.stages) - 1;
+  for (std::int64_t v = 0; v < std::ssize(args.stages); ++v) {
+    const std::int64_t stage = v * ranks + rank;  // Schedule::stage
+    Stage& here = *args.stages[static_cast<std::size_t>(v)].stage;
+    if (stage > 0) args.links.forward_in->receive(here.input(0), kEarlier);
+    here.evaluate(args.batch, args.losses);
+    if (stage < last) args.links.forward_out->start_send(here.output(0), kLater);
+  }
+  guard.finish();
 }
 
 }  // namespace baekji

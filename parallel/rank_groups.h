@@ -1,11 +1,14 @@
 #pragma once
-// RankGroups: where this rank sits in the mesh, its groups along the axes, and which replicas it runs.
+// RankGroups: where this rank sits in the mesh, its groups along the axes, its neighbours in the pipeline, and which
+// replicas it runs.
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "parallel/communicator.h"
 #include "parallel/mesh.h"
+#include "parallel/pipeline.h"
 
 namespace baekji {
 
@@ -16,6 +19,8 @@ struct ReplicaRange {
 };
 /// Throws when there are fewer replicas than data ranks.
 ReplicaRange replicas_of(std::int64_t replicas, const Mesh& mesh, const MeshCoordinate& at);
+/// The replicas of the data rank that has the most.
+std::int64_t most_replicas(std::int64_t replicas, const Mesh& mesh);
 
 class RankGroups {
  public:
@@ -28,13 +33,30 @@ class RankGroups {
   Communicator& world() const { return world_; }
   Communicator& tensor() const { return *tensor_; }
   Communicator& data() const { return *data_; }
+  Communicator& pipeline() const { return *pipeline_; }
+  /// The first and the last rank of the pipeline, which both hold a tied embedding; a group of one for the others.
+  Communicator& tied() const { return *tied_; }
+  PipelineLinks links() const;
 
  private:
+  // The ranks of a pipeline form a ring. An edge has two groups of its own, one for each direction, so that neither
+  // waits behind the other.
+  struct Edge {
+    std::unique_ptr<Communicator> forward;
+    std::unique_ptr<Communicator> backward;
+  };
+  std::unique_ptr<Communicator> group(std::int64_t color, std::int64_t key, const std::string& name) const;
+  void make_edges();
+
   Mesh mesh_;
   Communicator& world_;
   MeshCoordinate coordinate_;
   std::unique_ptr<Communicator> tensor_;
   std::unique_ptr<Communicator> data_;
+  std::unique_ptr<Communicator> pipeline_;
+  std::unique_ptr<Communicator> tied_;
+  Edge to_next_;
+  Edge from_previous_;
 };
 
 }  // namespace baekji

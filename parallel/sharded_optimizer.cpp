@@ -22,21 +22,20 @@ constexpr double kAbsent = -1;  // less than any sum of squares
 
 ShardedOptimizer::ShardedOptimizer(const OptimizerConfig& config, ParameterStore& store, Kernels& kernels, Arena& arena)
     : config_(config), store_(store), kernels_(kernels), index_(store) {
-  for (const ParameterSlice& slice : store.slices()) {
-    const std::int64_t elements = slice.master.size();
-    moments_.push_back({arena.allocate("optimizer moments", DType::kFloat32, {elements}),
-                        arena.allocate("optimizer moments", DType::kFloat32, {elements})});
+  for (const ParameterSlice& part : store.owned()) {
+    moments_.push_back({arena.allocate("optimizer moments", DType::kFloat32, {part.count}),
+                        arena.allocate("optimizer moments", DType::kFloat32, {part.count})});
     shards_.push_back(
-        {.tensor = &slice.spec->logical,
-         .initialisation = slice.spec->initialisation,
-         .slice = slice.slice,
-         .begin = 0,
-         .count = elements,
-         .values = {slice.master.as<float>(), moments_.back().first.as<float>(), moments_.back().second.as<float>()}});
-    for (std::int64_t begin = 0; begin < elements; begin += kChunkElements) {
-      square_args_.push_back({.begin = begin, .count = std::min(kChunkElements, elements - begin)});
-      chunk_slice_.push_back(moments_.size() - 1);
-      chunk_place_.push_back(index_.chunk(slice.spec->logical, slice.slice, begin));
+        {.tensor = &part.spec->logical,
+         .initialisation = part.spec->initialisation,
+         .slice = part.slice,
+         .begin = part.begin,
+         .count = part.count,
+         .values = {part.master.as<float>(), moments_.back().first.as<float>(), moments_.back().second.as<float>()}});
+    for (std::int64_t begin = 0; begin < part.count; begin += kChunkElements) {
+      square_args_.push_back({.begin = begin, .count = std::min(kChunkElements, part.count - begin)});
+      chunk_part_.push_back(moments_.size() - 1);
+      chunk_place_.push_back(index_.chunk(part.spec->logical, part.slice, part.begin + begin));
     }
   }
   squares_.resize(square_args_.size());
@@ -54,7 +53,7 @@ GradientSource ShardedOptimizer::gradient_source(const ParameterSlice& slice, do
 
 void ShardedOptimizer::measure(double scale) {
   for (std::size_t c = 0; c < square_args_.size(); ++c) {
-    square_args_[c].gradient = gradient_source(store_.slices()[chunk_slice_[c]], scale);
+    square_args_[c].gradient = gradient_source(store_.owned()[chunk_part_[c]], scale);
   }
   kernels_.square_sums(square_args_, squares_);
 }
@@ -63,7 +62,7 @@ void ShardedOptimizer::measure(double scale) {
 std::string ShardedOptimizer::void_parameter(Communicator& world) const {
   std::string mine = store_.invalid_parameter();
   for (std::size_t c = 0; c < squares_.size(); ++c) {
-    const std::string& name = store_.slices()[chunk_slice_[c]].spec->logical.name;
+    const std::string& name = store_.owned()[chunk_part_[c]].spec->logical.name;
     if (!squares_[c].valid && (mine.empty() || name < mine)) mine = name;
   }
   // The earliest name is the largest number.
@@ -89,8 +88,8 @@ StepOutcome ShardedOptimizer::step(const StepArgs& args, Communicator& world) {
   const double clip =
       config_.clip > 0 && outcome.gradient_norm > config_.clip ? config_.clip / outcome.gradient_norm : 1.0;
   for (std::size_t c = 0; c < square_args_.size(); ++c) {
-    const ParameterSlice& slice = store_.slices()[chunk_slice_[c]];
-    const Moments& moments = moments_[chunk_slice_[c]];
+    const ParameterSlice& slice = store_.owned()[chunk_part_[c]];
+    const Moments& moments = moments_[chunk_part_[c]];
     AdamwArgs& a = adamw_args_[c];
     a.gradient = square_args_[c].gradient;
     a.master = slice.master;
@@ -109,7 +108,7 @@ StepOutcome ShardedOptimizer::step(const StepArgs& args, Communicator& world) {
     a.correction2 = static_cast<float>(1.0 - power_f64(config_.betas[1], args.update));
   }
   kernels_.adamw(adamw_args_);
-  kernels_.weights_changed();
+  store_.weights_updated();
   return outcome;
 }
 
@@ -131,7 +130,7 @@ std::map<std::string, double> ShardedOptimizer::gradient_norms() const {
 std::map<std::string, double> ShardedOptimizer::weight_norms(Communicator& world) const {
   std::vector<double> squares(all_squares_.size(), kAbsent);
   for (std::size_t c = 0; c < square_args_.size(); ++c) {
-    const float* master = store_.slices()[chunk_slice_[c]].master.as<float>() + square_args_[c].begin;
+    const float* master = store_.owned()[chunk_part_[c]].master.as<float>() + square_args_[c].begin;
     double sum = 0;
     for (std::int64_t i = 0; i < square_args_[c].count; ++i)
       sum += static_cast<double>(master[i]) * static_cast<double>(master[i]);

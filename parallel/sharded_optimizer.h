@@ -42,7 +42,7 @@ class ShardedOptimizer {
   /// Euclidean norm of each parameter's master weights. Collective on `world`.
   std::map<std::string, double> weight_norms(Communicator& world) const;
 
-  /// The state that this rank owns, sorted by (name, slice).
+  /// The state that this rank updates, sorted by (name, slice, begin).
   std::span<const StateShard> shards() const { return shards_; }
 
  private:
@@ -58,11 +58,11 @@ class ShardedOptimizer {
   OptimizerConfig config_;
   ParameterStore& store_;
   Kernels& kernels_;
-  std::vector<Moments> moments_;            // by store slice
-  std::vector<StateShard> shards_;          // by store slice
+  std::vector<Moments> moments_;            // by what the store owns
+  std::vector<StateShard> shards_;          // the same
   std::vector<SquareSumArgs> square_args_;  // by chunk; reused, so that no step allocates
   std::vector<SquareSum> squares_;
-  std::vector<std::size_t> chunk_slice_;  // store slice of each chunk
+  std::vector<std::size_t> chunk_part_;  // of what the store owns, for each chunk
   ChunkIndex index_;
   std::vector<std::int64_t> chunk_place_;  // of each chunk in the whole model
   std::vector<double> all_squares_;        // one per chunk of the whole model

@@ -3,59 +3,61 @@
 #include <algorithm>
 #include <limits>
 
-#include "parallel/schedule_checks.h"
-#include "parallel/schedule_generators.h"
+#include "trainer/layout.h"
 
 namespace baekji {
 namespace {
-
-GrainMap grain_map(const Experiment& e, const MeshCoordinate& at) {
-  return GrainMap(e.numerics.tensor_grains, e.layout.tensor, at.tensor);
-}
-
-ParameterStore::Args store_args(const Experiment& e, const ModelParameters& declared, const GrainMap& map) {
-  return {.groups = declared.groups,
-          .types = element_types(e.numerics),
-          .replicas = e.numerics.replicas,
-          .tensor_ranks = map.degree(),
-          .first_slice = map.first(),
-          .slice_count = map.count()};
-}
-
-std::int64_t micro_batches_per_replica(const Experiment& e, const TrainingStage& stage) {
-  return stage.global_batch / stage.micro_batch / e.numerics.replicas;
-}
 
 MicroBatch micro_batch_of(const Batch& b) {
   return {.token_BT = b.token_BT, .target_BT = b.target_BT, .position_BT = b.position_BT, .first_BT = b.first_BT};
 }
 
+// A loss of another rank comes by a maximum with what is less than any loss.
+constexpr double kElsewhere = -std::numeric_limits<double>::infinity();
+
+Tensor tensor_of(std::vector<double>& values) {
+  return {values.data(), DType::kFloat64, {static_cast<std::int64_t>(values.size())}};
+}
+
 }  // namespace
 
 StageRuntime::StageRuntime(const Args& args, Arena& arena)
-    : schedule_(
-          one_forward_one_backward(1, args.replicas.count * micro_batches_per_replica(args.experiment, args.stage))) {
-  validate(schedule_);
-  const Experiment& e = args.experiment;
-  const std::int64_t slots = schedule_.peak_live(0, 0);
-  const BatchShape shape{.sequences = args.stage.micro_batch, .context = args.stage.context};
-  for (std::int64_t s = 0; s < slots; ++s) {
-    const auto ids = [&] { return arena.allocate("batches", DType::kInt32, {shape.sequences, shape.context}); };
-    batches_.push_back({.token_BT = ids(), .target_BT = ids(), .position_BT = ids(), .first_BT = ids()});
+    : schedule_(schedule_of(args.experiment, args.stage)),
+      common_({.context = {.kernels = args.kernels,
+                           .parameters = args.parameters,
+                           .grains = args.grains,
+                           .model = args.experiment.model,
+                           .types = element_types(args.experiment.numerics),
+                           .shape = {.sequences = args.stage.micro_batch, .context = args.stage.context}},
+               .rope_theta = args.stage.rope_theta,
+               .loss_chunk = args.experiment.numerics.loss_chunk,
+               .split_backward = schedule_.peak_pending(args.pipeline_rank, 0) > 0},
+              arena) {
+  const std::vector<StageRange> ranges = stage_ranges_of(args.experiment, args.pipeline_rank);
+  const BatchShape& shape = common_.context.shape;
+  for (std::int64_t v = 0; v < schedule_.virtual_stages; ++v) {
+    PipelineStage stage{.slots = schedule_.peak_live(args.pipeline_rank, v),
+                        .pending = schedule_.peak_pending(args.pipeline_rank, v)};
+    std::vector<Batch>& batches = batches_.emplace_back();
+    for (std::int64_t s = 0; s < stage.slots; ++s) {
+      const auto ids = [&] { return arena.allocate("batches", DType::kInt32, {shape.sequences, shape.context}); };
+      batches.push_back({.token_BT = ids(), .target_BT = ids(), .position_BT = ids(), .first_BT = ids()});
+    }
+    stages_.push_back(
+        std::make_unique<TransformerStage>(TransformerStage::Args{.declared = args.declared,
+                                                                  .range = ranges[static_cast<std::size_t>(v)],
+                                                                  .recompute = recompute_of(args.experiment.layout),
+                                                                  .slots = stage.slots,
+                                                                  .pending = stage.pending},
+                                           common_, arena));
+    stage.stage = stages_.back().get();
+    pipeline_stages_.push_back(stage);
   }
-  stage_ = std::make_unique<TransformerStage>(
-      TransformerStage::Args{.kernels = args.kernels,
-                             .parameters = args.parameters,
-                             .grains = args.grains,
-                             .model = e.model,
-                             .declared = args.declared,
-                             .types = element_types(e.numerics),
-                             .shape = shape,
-                             .loss_chunk = e.numerics.loss_chunk,
-                             .rope_theta = args.stage.rope_theta,
-                             .recompute = e.layout.recompute == "full" ? Recompute::kFull : Recompute::kNone,
-                             .slots = slots},
-      arena);
+  const std::size_t gradients = schedule_.ranks() > 1 ? kGradientBuffers : 1;
+  for (std::size_t i = 0; i < gradients; ++i) {
+    gradients_NC_.push_back(arena.allocate("workspace", common_.context.types.residual,
+                                           {common_.context.local_tokens(), common_.context.model.hidden}));
+  }
 }
 
 Engine::Engine(const Experiment& experiment, const Loader& loader, Kernels& kernels, RankGroups& ranks)
@@ -66,15 +68,20 @@ Engine::Engine(const Experiment& experiment, const Loader& loader, Kernels& kern
       replicas_(replicas_of(experiment.numerics.replicas, ranks.mesh(), ranks.coordinate())),
       grains_(kernels, ranks.tensor(), grain_map(experiment, ranks.coordinate())),
       declared_(declare_parameters(experiment.model, experiment.numerics.tensor_grains)),
-      parameters_(store_args(experiment, declared_, grains_.map()), kernels, state_arena_),
+      parameters_(store_args(experiment, declared_, ranks.coordinate(), &ranks), kernels, state_arena_),
       optimizer_(experiment.optimizer, parameters_, kernels, state_arena_) {}
 
 std::vector<StateShard> Engine::owned_shards() const {
-  // Data ranks hold the same state, and tensor ranks the same gains: the first of each answers.
+  // Tensor ranks hold the same gains, both ends of a pipeline a tied table, and data ranks everything unless they
+  // divide it: the first of each answers.
+  const MeshCoordinate& at = ranks_.coordinate();
   std::vector<StateShard> owned;
-  for (const StateShard& shard : shards()) {
-    const bool shared = shard.tensor->split == Split::kNone;
-    if (ranks_.coordinate().data == 0 && (!shared || ranks_.coordinate().tensor == 0)) owned.push_back(shard);
+  for (std::size_t i = 0; i < shards().size(); ++i) {
+    const ParameterSlice& part = parameters_.owned()[i];
+    const bool first_tensor = part.spec->logical.split != Split::kNone || at.tensor == 0;
+    const bool first_data = experiment_.layout.zero > 0 || at.data == 0;
+    const bool first_pipeline = !part.tied || at.pipeline == 0;
+    if (first_tensor && first_data && first_pipeline) owned.push_back(shards()[i]);
   }
   return owned;
 }
@@ -88,7 +95,8 @@ StageRuntime& Engine::runtime(std::int64_t step) {
     runtime_.reset();
     stage_arena_ = std::make_unique<Arena>(state_arena_.mode());
     runtime_ = std::make_unique<StageRuntime>(
-        StageRuntime::Args{experiment_, stage, declared_, kernels_, parameters_, grains_, replicas_}, *stage_arena_);
+        StageRuntime::Args{experiment_, stage, declared_, kernels_, parameters_, grains_, ranks_.coordinate().pipeline},
+        *stage_arena_);
     sequence_losses_.assign(static_cast<std::size_t>(stage.global_batch), 0.0);
   }
   bound_stage_ = &stage;
@@ -103,27 +111,30 @@ StepResult Engine::step(std::int64_t step, std::int64_t update) {
   StepResult result{.learning_rate = learning_rate(experiment_.optimizer, step),
                     .tokens = stage.global_batch * stage.context};
 
-  parameters_.begin_step(result.tokens, experiment_.numerics.replicas);
-  // The losses of other data ranks come by a maximum with what is less than any loss.
-  std::fill(sequence_losses_.begin(), sequence_losses_.end(), -std::numeric_limits<double>::infinity());
-  std::int64_t loaded = -1;  // forward passes come in index order, so one number says what the slots hold
-  run_pipeline({.actions = runtime.schedule().actions[0],
-                .stage = &runtime.stage(),
+  parameters_.begin_step(result.tokens);
+  std::fill(sequence_losses_.begin(), sequence_losses_.end(), kElsewhere);
+  const auto rank = static_cast<std::size_t>(ranks_.coordinate().pipeline);
+  // By virtual stage: forward passes come in index order, so one number says what its slots hold.
+  std::vector<std::int64_t> loaded(runtime.stages().size(), -1);
+  run_pipeline({.actions = runtime.schedule().actions[rank],
+                .stages = runtime.stages(),
                 .parameters = &parameters_,
+                .links = ranks_.links(),
                 .load =
-                    [&](std::int64_t m) {
-                      const Batch& batch = runtime.batch(m % runtime.slots());
-                      if (m > loaded) {
+                    [&](std::int64_t v, std::int64_t m) {
+                      const Batch& batch = runtime.batch(v, m);
+                      if (m > loaded[static_cast<std::size_t>(v)]) {
                         loader_.read(step, (first + m) * stage.micro_batch, stage.micro_batch, batch);
-                        loaded = m;
+                        loaded[static_cast<std::size_t>(v)] = m;
                       }
                       return micro_batch_of(batch);
                     },
+                .gradients_NC = runtime.gradients_NC(),
                 .micro_batches_per_replica = per_replica,
-                .slots = runtime.slots(),
+                .micro_batches = replicas_.count * per_replica,
                 .losses = std::span(sequence_losses_).subspan(static_cast<std::size_t>(first * stage.micro_batch))});
-  parameters_.reduce(ranks_.data(), ranks_.tensor());
-  ranks_.data().all_reduce(Tensor(sequence_losses_.data(), DType::kFloat64, {stage.global_batch}), ReduceOp::kMax);
+  parameters_.reduce();
+  ranks_.world().all_reduce(tensor_of(sequence_losses_), ReduceOp::kMax);
   for (const double loss : sequence_losses_) result.loss += loss;  // in index order
   result.loss /= static_cast<double>(result.tokens);
   result.outcome = optimizer_.step(
@@ -137,13 +148,13 @@ double Engine::evaluate(std::int64_t step, int source, std::int64_t sequences) {
   const std::int64_t available = loader_.validation_sequences(source, stage.context);
   const std::int64_t wanted = std::min(sequences, available);
   if (wanted < 1) return 0;
-  std::vector<double> losses(static_cast<std::size_t>(stage.micro_batch));
-  double sum = 0;
+  std::vector<double> losses(static_cast<std::size_t>(wanted), kElsewhere);
+  std::vector<double> batch_losses(static_cast<std::size_t>(stage.micro_batch), kElsewhere);
   for (std::int64_t first = 0; first < wanted; first += stage.micro_batch) {
     // The last micro-batch reaches back to be full; what was counted before is not counted again.
     const std::int64_t begin = std::max<std::int64_t>(std::min(first, available - stage.micro_batch), 0);
     const std::int64_t rows = std::min(stage.micro_batch, available);
-    const Batch& batch = runtime.batch(0);
+    const Batch& batch = runtime.batch(0, 0);
     for (std::int64_t row = 0; row < stage.micro_batch; row += rows) {  // fewer sequences than rows: they repeat
       const std::int64_t count = std::min(rows, stage.micro_batch - row);
       loader_.read_validation(source, begin, count,
@@ -152,10 +163,16 @@ double Engine::evaluate(std::int64_t step, int source, std::int64_t sequences) {
                                .position_BT = batch.position_BT.rows(row, count),
                                .first_BT = batch.first_BT.rows(row, count)});
     }
-    runtime.stage().evaluate(micro_batch_of(batch), losses);
+    evaluate_pipeline(
+        {.stages = runtime.stages(), .links = ranks_.links(), .batch = micro_batch_of(batch), .losses = batch_losses},
+        ranks_.coordinate().pipeline, ranks_.mesh().pipeline);
     const std::int64_t last = std::min(first + stage.micro_batch, wanted);
-    for (std::int64_t i = first; i < last; ++i) sum += losses[static_cast<std::size_t>(i - begin)];
+    for (std::int64_t i = first; i < last; ++i)
+      losses[static_cast<std::size_t>(i)] = batch_losses[static_cast<std::size_t>(i - begin)];
   }
+  ranks_.pipeline().all_reduce(tensor_of(losses), ReduceOp::kMax);
+  double sum = 0;
+  for (const double loss : losses) sum += loss;
   return sum / static_cast<double>(wanted * stage.context);
 }
 
@@ -166,10 +183,9 @@ std::unique_ptr<Arena> Engine::plan(const Experiment& experiment, Kernels& kerne
     auto arena = std::make_unique<Arena>(Arena::Mode::kMeasure);
     GrainTree grains(kernels, *nobody, grain_map(experiment, at));
     const ModelParameters declared = declare_parameters(experiment.model, experiment.numerics.tensor_grains);
-    ParameterStore parameters(store_args(experiment, declared, grains.map()), kernels, *arena);
+    ParameterStore parameters(store_args(experiment, declared, at, nullptr), kernels, *arena);
     const ShardedOptimizer optimizer(experiment.optimizer, parameters, kernels, *arena);
-    const ReplicaRange replicas = replicas_of(experiment.numerics.replicas, experiment.layout.mesh(), at);
-    const StageRuntime runtime({experiment, stage, declared, kernels, parameters, grains, replicas}, *arena);
+    const StageRuntime runtime({experiment, stage, declared, kernels, parameters, grains, at.pipeline}, *arena);
     for (GroupId id = 0; id < parameters.group_count(); ++id) {
       const std::int64_t slices = parameters.slice_count(id);
       for (std::int64_t s = 0; s < slices; ++s)

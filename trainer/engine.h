@@ -34,7 +34,7 @@ struct StepResult {
   std::int64_t tokens = 0;
 };
 
-/// The activations, batches and schedule of one training stage's shape.
+/// The activations, batches and schedule of one training stage's shape, on one rank.
 class StageRuntime {
  public:
   struct Args {
@@ -44,20 +44,27 @@ class StageRuntime {
     Kernels& kernels;
     ParameterStore& parameters;
     GrainTree& grains;
-    ReplicaRange replicas;  ///< that this rank runs
+    std::int64_t pipeline_rank = 0;
   };
   StageRuntime(const Args& args, Arena& arena);
 
-  Stage& stage() { return *stage_; }
   /// Micro-batches are numbered from the first one of this rank's replicas.
   const Schedule& schedule() const { return schedule_; }
-  std::int64_t slots() const { return static_cast<std::int64_t>(batches_.size()); }
-  const Batch& batch(std::int64_t slot) const { return batches_[static_cast<std::size_t>(slot)]; }
+  std::span<const PipelineStage> stages() const { return pipeline_stages_; }
+  std::span<const Tensor> gradients_NC() const { return gradients_NC_; }
+  /// Where a virtual stage finds a micro-batch.
+  const Batch& batch(std::int64_t virtual_stage, std::int64_t micro_batch) const {
+    const std::vector<Batch>& slots = batches_[static_cast<std::size_t>(virtual_stage)];
+    return slots[static_cast<std::size_t>(micro_batch) % slots.size()];
+  }
 
  private:
   Schedule schedule_;
-  std::unique_ptr<TransformerStage> stage_;
-  std::vector<Batch> batches_;  // by slot
+  StageCommon common_;
+  std::vector<std::unique_ptr<TransformerStage>> stages_;  // by virtual stage, as the others
+  std::vector<PipelineStage> pipeline_stages_;
+  std::vector<std::vector<Batch>> batches_;  // also by slot
+  std::vector<Tensor> gradients_NC_;
 };
 
 class Engine {

@@ -7,6 +7,7 @@
 #include "parallel/grains.h"
 #include "parallel/rank_groups.h"
 #include "proof/contract.h"
+#include "trainer/layout.h"
 
 namespace baekji {
 namespace {
@@ -40,11 +41,11 @@ void refuse_unsupported(const Experiment& e) {
     if (wrong) throw Error("this build does not have that layout feature").values(have, came).at(place);
   };
   refuse(l.device != "cpu", "device = \"cpu\"", "device = \"" + l.device + "\"");
-  refuse(l.pipeline != 1, "pipeline = 1", fmt::format("pipeline = {}", l.pipeline));
-  refuse(l.virtual_stages != 1, "virtual_stages = 1", fmt::format("virtual_stages = {}", l.virtual_stages));
-  refuse(l.schedule != "1f1b", "schedule = \"1f1b\"", "schedule = \"" + l.schedule + "\"");
-  refuse(l.zero != 0, "zero = 0", fmt::format("zero = {}", l.zero));
-  refuse(l.recompute == "selective", "recompute = \"none\" or \"full\"", "recompute = \"selective\"");
+  refuse(l.zero < 0 || l.zero > 3, "zero = 0, 1, 2 or 3", fmt::format("zero = {}", l.zero));
+  refuse(l.zero == 3 && l.pipeline > 1, "zero = 3 with pipeline = 1", fmt::format("pipeline = {}", l.pipeline));
+  // What recomputation drops, weight gradients that come later still need.
+  refuse(l.schedule == "zb-h1" && l.recompute != "none", "schedule = \"zb-h1\" with recompute = \"none\"",
+         fmt::format("recompute = \"{}\"", l.recompute));
   refuse(l.threads < 0, "threads >= 0", fmt::format("threads = {}", l.threads));
 }
 
@@ -54,6 +55,8 @@ void validate_mesh(const Experiment& e, const std::string& place) {
   validate(mesh, mesh.size(), place);
   (void)GrainMap(e.numerics.tensor_grains, mesh.tensor, 0);
   (void)replicas_of(e.numerics.replicas, mesh, {});
+  (void)stage_ranges(e);
+  for (const TrainingStage& stage : e.stages) (void)schedule_of(e, stage);
 }
 
 void validate_run(const RunConfig& r, const LogConfig& log, const std::string& place) {

@@ -42,6 +42,7 @@ struct LayoutConfig {
   std::int64_t pipeline = 1;
   std::int64_t virtual_stages = 1;
   std::string schedule = "1f1b";
+  std::vector<std::int64_t> layers_per_stage;
   std::int64_t zero = 0;
   std::string recompute = "none";
   std::int64_t threads = 0;
@@ -54,7 +55,10 @@ struct LayoutConfig {
     v.field("pipeline", pipeline, "pipeline degree");
     v.field("virtual_stages", virtual_stages, "stages per pipeline rank");
     v.choice("schedule", schedule, {"1f1b", "interleaved", "zb-h1"}, "order of forward and backward passes");
-    v.field("zero", zero, "what the optimizer shards: 0, 1, 2 or 3");
+    v.field("layers_per_stage", layers_per_stage,
+            "blocks of each of the pipeline x virtual_stages stages; empty: balanced by cost");
+    v.field("zero", zero,
+            "what data ranks divide: 0 nothing, 1 optimizer state, 2 also gradient sums, 3 also weights of layers");
     v.choice("recompute", recompute, {"none", "selective", "full"}, "activations computed again in the backward pass");
     v.field("threads", threads, "threads of each rank; 0 means all cores of this machine shared among its ranks");
   }

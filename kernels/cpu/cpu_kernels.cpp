@@ -110,6 +110,9 @@ void CpuKernels::cast(const CastArgs& args) {
 void CpuKernels::fill_zero(const Tensor& tensor) {
   cpu::fill_zero(tensor, pool_);
 }
+void CpuKernels::copy(const CopyArgs& args) {
+  cpu::copy(args, pool_);
+}
 
 bool CpuKernels::fixed_point_accumulate(const FixedPointArgs& args) {
   return cpu::fixed_point_accumulate(args, pool_);

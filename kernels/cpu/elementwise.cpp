@@ -127,4 +127,12 @@ void fill_zero(const Tensor& tensor, ThreadPool& pool) {
                   [&](std::int64_t begin, std::int64_t end) { std::fill(to + begin, to + end, std::byte{0}); });
 }
 
+void copy(const CopyArgs& args, ThreadPool& pool) {
+  reference::check_arguments(args);
+  const auto* from = static_cast<const std::byte*>(args.from.data());
+  auto* to = static_cast<std::byte*>(args.to.data());
+  pool.for_ranges(args.from.size_bytes(), kPieceElements * 4,
+                  [&](std::int64_t begin, std::int64_t end) { std::copy(from + begin, from + end, to + begin); });
+}
+
 }  // namespace baekji::cpu

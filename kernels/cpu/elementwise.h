@@ -10,5 +10,6 @@ void tree_add(const TreeAddArgs& args, ThreadPool& pool);
 /// Between fp32 and bf16; throws on other element types.
 void cast(const CastArgs& args, ThreadPool& pool);
 void fill_zero(const Tensor& tensor, ThreadPool& pool);
+void copy(const CopyArgs& args, ThreadPool& pool);
 
 }  // namespace baekji::cpu

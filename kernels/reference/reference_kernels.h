@@ -44,6 +44,7 @@ class ReferenceKernels final : public Kernels {
   void tree_add(const TreeAddArgs& args) override { reference::tree_add<Scalar>(args); }
   void cast(const CastArgs& args) override { reference::cast<Scalar>(args); }
   void fill_zero(const Tensor& tensor) override { reference::fill_zero(tensor); }
+  void copy(const CopyArgs& args) override { reference::copy(args); }
 
   bool fixed_point_accumulate(const FixedPointArgs& args) override {
     require_float("fixed_point_accumulate");

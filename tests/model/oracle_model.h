@@ -16,7 +16,8 @@ struct Setup {
   BatchShape shape{.sequences = 2, .context = 6};
   std::int64_t loss_chunk = 5;  // does not divide the tokens: the last chunk is short
   Recompute recompute = Recompute::kNone;
-  bool bf16 = false;  ///< T = float only: weights and activations in bf16
+  bool split_backward = false;  ///< input and weight gradients in two passes
+  bool bf16 = false;            ///< T = float only: weights and activations in bf16
 };
 
 /// Where a model runs when not on one rank with reference kernels.
@@ -56,17 +57,23 @@ class OracleModel {
                 .first_slice = grains_.map().first(),
                 .slice_count = grains_.map().count()},
                kernels_, arena_),
-        stage_({.kernels = kernels_,
-                .parameters = store_,
-                .grains = grains_,
-                .model = setup_.model,
-                .declared = declared_,
-                .types = types(),
-                .shape = setup.shape,
-                .loss_chunk = setup.loss_chunk,
-                .rope_theta = 100.0,
-                .recompute = setup.recompute},
-               arena_) {
+        common_({.context = {.kernels = kernels_,
+                             .parameters = store_,
+                             .grains = grains_,
+                             .model = setup_.model,
+                             .types = types(),
+                             .shape = setup.shape},
+                 .rope_theta = 100.0,
+                 .loss_chunk = setup.loss_chunk,
+                 .split_backward = setup.split_backward},
+                arena_),
+        stage_({.declared = declared_,
+                .range = whole_model(setup_.model),
+                .recompute = setup.recompute,
+                .pending = setup.split_backward ? 1 : 0},
+               common_, arena_),
+        gradient_NC_(arena_.allocate("workspace", types().residual,
+                                     {setup.shape.tokens() / group_.size(), setup.model.hidden})) {
     fill_weights();
     fill_batch();
   }
@@ -86,9 +93,15 @@ class OracleModel {
   /// The loss of each sequence by a forward and a backward pass, which leaves the gradients in slices().
   std::vector<double> train() {
     std::vector<double> losses(static_cast<std::size_t>(setup_.shape.sequences));
-    store_.begin_replica();
+    for (const GradientPhase phase : kGradientPhases) store_.begin_replica(0, phase);
     stage_.forward(batch_, 0);
-    stage_.backward(batch_, 0, losses);
+    const Stage::BackwardArgs args{.batch = batch_, .gradient_NC = gradient_NC_, .sequence_loss = losses};
+    if (setup_.split_backward) {
+      stage_.backward_input(args);
+      stage_.backward_weight(0, 0);
+    } else {
+      stage_.backward(args);
+    }
     return losses;
   }
 
@@ -162,7 +175,9 @@ class OracleModel {
   ModelParameters declared_;
   Arena arena_{Arena::Mode::kAllocate};
   ParameterStore store_;
+  StageCommon common_;
   TransformerStage stage_;
+  Tensor gradient_NC_;
   MicroBatch batch_;
 };
 

@@ -122,6 +122,26 @@ inline void check_special_values(Communicator& group) {
   expect(wraps[0] == static_cast<std::int64_t>(one * static_cast<std::uint64_t>(group.size())), "sums wrap");
 }
 
+/// Each rank begins several sends to the next one before it receives those of the rank before: nobody may wait for
+/// ever, and they come in order.
+inline void check_sends(Communicator& group) {
+  if (group.size() == 1) return;
+  constexpr std::int64_t kSends = 5;
+  const int next = (group.rank() + 1) % group.size();
+  const int before = (group.rank() + group.size() - 1) % group.size();
+  std::vector<std::vector<float>> values;
+  for (std::int64_t n = 0; n < kSends; ++n)
+    values.push_back(filled<float>(group.rank() + 10 * static_cast<int>(n), 50000 * n + 3));
+  for (std::vector<float>& v : values) group.start_send(tensor_of(v), next);
+  for (std::int64_t n = 0; n < kSends; ++n) {
+    std::vector<float> came(static_cast<std::size_t>(50000 * n + 3));
+    group.receive(tensor_of(came), before);
+    expect(came == filled<float>(before + 10 * static_cast<int>(n), 50000 * n + 3), "sends come in order");
+    if (n == 2) group.finish_sends(kSends - 1);
+  }
+  group.finish_sends();
+}
+
 inline void check_traffic(Communicator& group) {
   const std::int64_t n = group.size();
   const std::int64_t before = group.traffic().sent_bytes;
@@ -161,6 +181,7 @@ inline void check_everything(Communicator& group) {
     check_moves<std::int64_t>(group, count);
   }
   check_special_values(group);
+  check_sends(group);
   check_traffic(group);
   check_split(group, 1);
   check_split(group, 2);

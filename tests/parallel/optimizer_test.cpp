@@ -61,10 +61,10 @@ TEST_F(OptimizerTest, FollowsAdamwInDoublePrecision) {
   build(1, config);
   double w = 0.5, m = 0, v = 0;
   for (std::int64_t t = 1; t <= 5; ++t) {
-    store_->begin_step(1000, 1);
-    store_->begin_replica();
+    store_->begin_step(1000);
+    store_->begin_replica(0, GradientPhase::kWeight);
     fill(t);
-    store_->end_replica();
+    store_->end_replica(0, GradientPhase::kWeight);
     const double g0 = static_cast<double>(store_->slices()[0].contributions[0].as<float>()[7]) / 1000.0;
     const StepOutcome outcome = optimizer_->step({.learning_rate = 0.01, .update = t, .global_tokens = 1000}, *world_);
     ASSERT_FALSE(outcome.is_void);
@@ -79,8 +79,8 @@ TEST_F(OptimizerTest, FollowsAdamwInDoublePrecision) {
 
 TEST_F(OptimizerTest, GradientNormIsThatOfTheMeanGradient) {
   build(1);
-  store_->begin_step(64, 1);
-  store_->begin_replica();
+  store_->begin_step(64);
+  store_->begin_replica(0, GradientPhase::kWeight);
   fill(0);
   double sum = 0;
   for (const ParameterSlice& slice : store_->slices()) {
@@ -90,7 +90,7 @@ TEST_F(OptimizerTest, GradientNormIsThatOfTheMeanGradient) {
       sum += g / 64 * g / 64;
     }
   }
-  store_->end_replica();
+  store_->end_replica(0, GradientPhase::kWeight);
   const StepOutcome outcome = optimizer_->step({.learning_rate = 0.0, .update = 1, .global_tokens = 64}, *world_);
   EXPECT_NEAR(outcome.gradient_norm, std::sqrt(sum), 1e-5 * std::sqrt(sum));
   const auto norms = optimizer_->gradient_norms();
@@ -100,11 +100,11 @@ TEST_F(OptimizerTest, GradientNormIsThatOfTheMeanGradient) {
 TEST_F(OptimizerTest, ReplicaOrderChangesNoBit) {
   const auto run = [&](std::vector<std::int64_t> order) {
     build(static_cast<std::int64_t>(order.size()));
-    store_->begin_step(256, static_cast<std::int64_t>(order.size()));
+    store_->begin_step(256);
     for (const std::int64_t replica : order) {
-      store_->begin_replica();
+      store_->begin_replica(0, GradientPhase::kWeight);
       fill(replica);
-      store_->end_replica();
+      store_->end_replica(0, GradientPhase::kWeight);
     }
     EXPECT_FALSE(optimizer_->step({.learning_rate = 0.01, .update = 1, .global_tokens = 256}, *world_).is_void);
     const StateShard& a = optimizer_->shards()[0];
@@ -121,12 +121,12 @@ TEST_F(OptimizerTest, AnInvalidGradientVoidsTheStepAndTouchesNothing) {
   for (const std::int64_t replicas : {1, 3}) {
     for (const float bad : {nan, inf, -inf, 1e30F}) {
       build(replicas);
-      store_->begin_step(1024, replicas);
+      store_->begin_step(1024);
       for (std::int64_t r = 0; r < replicas; ++r) {
-        store_->begin_replica();
+        store_->begin_replica(0, GradientPhase::kWeight);
         fill(r);
         if (r == replicas - 1) store_->slices()[1].contributions[1].as<float>()[4] = bad;
-        store_->end_replica();
+        store_->end_replica(0, GradientPhase::kWeight);
       }
       const StepOutcome outcome = optimizer_->step({.learning_rate = 1.0, .update = 1, .global_tokens = 1024}, *world_);
       EXPECT_TRUE(outcome.is_void) << bad << " in one of " << replicas;

@@ -1,0 +1,19 @@
+#include "model/stage_common.h"
+
+namespace baekji {
+
+StageCommon::StageCommon(const Args& args, Arena& arena)
+    : context(args.context), loss_chunk(args.loss_chunk), training(args.training) {
+  const ModelConfig& m = context.model;
+  const std::int64_t positions = args.positions == 0 ? context.shape.context : args.positions;
+  rope.bind(arena, context.types.accumulator, positions, m.head_width(), args.rope_theta);
+  workspace.bind(context, arena, training);
+  context.grains.bind(
+      {.types = context.types, .tokens = context.tokens(), .columns = m.hidden, .chunk = args.loss_chunk}, arena);
+  if (!training || args.split_backward) return;
+  // A branch is done with its gradients before the next one begins.
+  gradients.attention.dy_NC = gradients.feed_forward.dy_NC = workspace.full_NC;
+  gradients.bind_inner(context, arena, "workspace");
+}
+
+}  // namespace baekji

@@ -1,0 +1,37 @@
+#pragma once
+// What [layout] makes of an experiment: which layers, parameters and passes each rank has. Pure functions.
+
+#include <cstdint>
+#include <vector>
+
+#include "model/parameters.h"
+#include "model/stage_partition.h"
+#include "model/transformer_stage.h"
+#include "parallel/grains.h"
+#include "parallel/parameter_store.h"
+#include "parallel/rank_groups.h"
+#include "parallel/schedule.h"
+#include "trainer/experiment.h"
+
+namespace baekji {
+
+std::int64_t micro_batches_per_replica(const Experiment& e, const TrainingStage& stage);
+
+/// The layers of each stage of the pipeline. Throws when they do not fit.
+std::vector<StageRange> stage_ranges(const Experiment& e);
+/// Those of the stages of one pipeline rank, by virtual stage.
+std::vector<StageRange> stage_ranges_of(const Experiment& e, std::int64_t pipeline_rank);
+
+/// One step of a pipeline, for a data rank that has the most replicas; validated. Throws when the micro-batches cannot
+/// be scheduled so.
+Schedule schedule_of(const Experiment& e, const TrainingStage& stage);
+
+GrainMap grain_map(const Experiment& e, const MeshCoordinate& at);
+
+/// What the rank at `at` holds. `ranks` is null to measure memory.
+ParameterStore::Args store_args(const Experiment& e, const ModelParameters& declared, const MeshCoordinate& at,
+                                const RankGroups* ranks);
+
+Recompute recompute_of(const LayoutConfig& layout);
+
+}  // namespace baekji
