@@ -1,6 +1,8 @@
 // The CPU's row-wise kernels against the reference in fp32 arithmetic: the same bits at every width, stride, element
 // type and number of threads.
 
+#include <cstring>
+
 #include "tests/kernels/test_tensors.h"
 
 namespace baekji {
@@ -247,6 +249,21 @@ TEST(RowWise, CastAndFill) {
                               });
       }
     }
+  }
+}
+
+TEST(RowWise, CopyMovesEveryBit) {
+  for (const std::int64_t count : {0, 1, 1000, 300001}) {
+    expect_reference_bits(
+        fmt::format("copy of {}", count), [&](Kernels& kernels, TestTensors& m) -> std::vector<Tensor> {
+          const Tensor in = m.filled(m.vector(kF, count), "in");
+          const Tensor out = m.vector(kF, count);
+          kernels.copy({.from = in, .to = out});
+          EXPECT_TRUE(count == 0 || std::memcmp(in.data(), out.data(), static_cast<std::size_t>(in.size_bytes())) == 0);
+          EXPECT_THROW(kernels.copy({.from = in, .to = m.vector(kB, count)}), Error);
+          EXPECT_THROW(kernels.copy({.from = in, .to = m.vector(kF, count + 1)}), Error);
+          return {out};
+        });
   }
 }
 

@@ -16,8 +16,9 @@ struct Case {
   Setup setup;
 };
 
-Setup with(std::int64_t grains, void (*change)(ModelConfig&), Recompute recompute = Recompute::kNone) {
-  Setup setup{.model = small_model(), .grains = grains, .recompute = recompute};
+Setup with(std::int64_t grains, void (*change)(ModelConfig&), Recompute recompute = Recompute::kNone,
+           bool split_backward = false) {
+  Setup setup{.model = small_model(), .grains = grains, .recompute = recompute, .split_backward = split_backward};
   change(setup.model);
   return setup;
 }
@@ -79,7 +80,9 @@ TEST_P(WholeModel, GradientsAgreeWithComplexStep) {
 INSTANTIATE_TEST_SUITE_P(Configurations, WholeModel,
                          testing::Values(Case{"plain", with(1, plain)}, Case{"everything", with(2, everything)},
                                          Case{"tied", with(2, tied)},
-                                         Case{"recomputed", with(1, everything, Recompute::kFull)}),
+                                         Case{"recomputed", with(1, everything, Recompute::kFull)},
+                                         Case{"recomputed_in_part", with(2, everything, Recompute::kSelective)},
+                                         Case{"split", with(2, everything, Recompute::kNone, true)}),
                          [](const auto& instance) { return instance.param.name; });
 
 TEST(WholeModel, GrainsDoNotChangeTheMathematics) {
@@ -98,7 +101,19 @@ TEST(WholeModel, RecomputationGivesTheSameBits) {
   everything(none.model);
   oracle::Setup full = none;
   full.recompute = Recompute::kFull;
-  EXPECT_EQ(OracleModel<double>(none).gradients(), OracleModel<double>(full).gradients());
+  oracle::Setup selective = none;
+  selective.recompute = Recompute::kSelective;
+  const auto expected = OracleModel<double>(none).gradients();
+  EXPECT_EQ(expected, OracleModel<double>(full).gradients());
+  EXPECT_EQ(expected, OracleModel<double>(selective).gradients());
+}
+
+TEST(WholeModel, TheHalvesOfABackwardPassGiveTheBitsOfTheWhole) {
+  oracle::Setup whole{.model = small_model(), .grains = 2};
+  everything(whole.model);
+  oracle::Setup halves = whole;
+  halves.split_backward = true;
+  EXPECT_EQ(OracleModel<double>(whole).gradients(), OracleModel<double>(halves).gradients());
 }
 
 }  // namespace
