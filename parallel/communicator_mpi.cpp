@@ -202,22 +202,26 @@ class MpiCommunicator final : public Communicator {
     });
   }
 
-  // A reduction to each rank in turn: MPI's own reduce_scatter would need a copy of the input to work in pieces.
+  // Every rank gets the others' shares of its part, piece by piece, and folds them itself: MPI's own reductions to one
+  // rank go in many small segments, each of which waits for the one before.
   void do_reduce_scatter(const CollectiveCall& call, const Tensor& input, const Tensor& output, ReduceOp op) override {
     begin(call);
     const std::int64_t width = size_of(input.type());
-    const bool in_place = output.data() == at(input.data(), rank() * output.size_bytes());
-    for (int root = 0; root < size(); ++root) {
-      for_pieces(output.size(), width, [&](std::int64_t first, std::int64_t count) {
-        const bool mine = root == rank();
-        const void* from = at(input.data(), (root * output.size() + first) * width);
-        if (mine && in_place) from = MPI_IN_PLACE;
-        MPI_Request request = MPI_REQUEST_NULL;
-        check(MPI_Ireduce(from, mine ? at(output.data(), first * width) : nullptr, narrow<int>(count),
-                          type_of(input.type()), operation(op), root, mpi_->messages, &request),
-              "MPI_Ireduce", place());
-        wait(request, call);
-      });
+    const std::int64_t piece_bytes = std::max(options_.piece_bytes / size() / width * width, width);
+    shares_.resize(static_cast<std::size_t>(std::min(piece_bytes, output.size_bytes()) * size()));
+    for (std::int64_t first = 0; first < output.size_bytes(); first += piece_bytes) {
+      const std::int64_t bytes = std::min(piece_bytes, output.size_bytes() - first);
+      const PieceType piece(bytes, output.size_bytes());
+      MPI_Request request = MPI_REQUEST_NULL;
+      check(MPI_Ialltoall(at(input.data(), first), 1, piece.get(), shares_.data(), narrow<int>(bytes), MPI_BYTE,
+                          mpi_->messages, &request),
+            "MPI_Ialltoall", place());
+      wait(request, call);
+      std::byte* const sum = at(output.data(), first);
+      std::copy_n(shares_.data() + rank() * bytes, bytes, sum);
+      for (int r = 0; r < size(); ++r) {
+        if (r != rank()) combine(input.type(), op, sum, shares_.data() + r * bytes, bytes / width);
+      }
     }
   }
 
@@ -387,6 +391,7 @@ class MpiCommunicator final : public Communicator {
 
   MpiOptions options_;
   std::unique_ptr<Handles> mpi_;
+  std::vector<std::byte> shares_;  // of a piece of a reduction, from every rank
   std::deque<Sending> sending_;  // in the order in which they were begun; a deque keeps headers in their place
 };
 
