@@ -1,5 +1,6 @@
 #include "trainer/trainer.h"
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -89,11 +90,22 @@ std::int64_t mapped_bytes(const Experiment& e, std::span<const TokenStore> store
   return total;
 }
 
+// A copy of what a rank answers for, which on rank 0 is all that its optimizer holds: three arrays where the moments
+// are two.
+std::int64_t snapshot_bytes(const Arena& plan) {
+  std::int64_t moments_bytes = 0;
+  for (const Arena::Row& row : plan.rows()) {
+    if (row.category == "optimizer moments") moments_bytes += row.size_bytes;
+  }
+  return moments_bytes / 2 * 3;
+}
+
 // The table printed before step 1. `program_bytes` is what the process took before anything was bound.
 std::string memory_plan(const Experiment& e, Kernels& kernels, std::int64_t program_bytes,
                         std::span<const TokenStore> stores, const MeshCoordinate& at = {}) {
   const std::unique_ptr<Arena> plan = Engine::plan(e, kernels, at);
   if (!stores.empty()) plan->note("token stores (mapped)", mapped_bytes(e, stores));
+  if (e.run.saves_beside_training()) plan->note("checkpoint snapshot", snapshot_bytes(*plan));
   plan->note("program and libraries", program_bytes);
   return memory_table(*plan);
 }
@@ -121,11 +133,13 @@ class Run {
                   .tensor_grains = e.numerics.tensor_grains,
                   .keep = e.run.keep,
                   .anchor_every = e.run.anchor_every,
+                  .save_beside_training = e.run.saves_beside_training(),
+                  .files = options.checkpoint_files,
                   .accept_kernel_set = options.accept_kernel_set,
                   .warn = [this](const std::string& text) { early_warnings_.push_back(text); }},
                  {.held = engine_.shards(),
                   .owned = engine_.owned_shards(),
-                  .root = [this] { return engine_.state_root(pool_); }},
+                  .root_of = [this](std::span<const StateLeaf> hashed) { return engine_.state_root(hashed); }},
                  world, pool_) {
     if (world.rank() != 0) return;
     log_ = std::make_unique<RunLog>(RunLog::Args{
@@ -135,7 +149,7 @@ class Run {
   void go() {
     introduce();
     const StopOnSignal guard;
-    agree_to_stop();
+    agree();
     while (history_.position().step < e_.run.steps && !stopping_) one_step(history_.position().step + 1);
     finish();
   }
@@ -149,11 +163,13 @@ class Run {
     return ranks_;
   }
 
-  // A signal reaches the ranks at different moments: they stop after the same step.
-  void agree_to_stop() {
-    std::int32_t stop = stop_requested ? 1 : 0;
-    ranks_.world().all_reduce(Tensor(&stop, DType::kInt32, {1}), ReduceOp::kMax);
-    stopping_ = stop != 0;
+  // A signal reaches the ranks, and their shards the disk, at different moments: all ranks act on it after the same
+  // step.
+  void agree() {
+    std::array<std::int32_t, 2> any{stop_requested ? 1 : 0, history_.writing() ? 1 : 0};
+    ranks_.world().all_reduce(Tensor(any.data(), DType::kInt32, {std::ssize(any)}), ReduceOp::kMax);
+    stopping_ = any[0] != 0;
+    all_written_ = any[1] == 0;
   }
 
   void say(const std::string& text) {
@@ -183,7 +199,7 @@ class Run {
     const auto start = std::chrono::steady_clock::now();
     const RunPosition before = history_.position();
     const StepResult result = engine_.step(step, before.updates + 1);
-    agree_to_stop();
+    agree();
     const bool last = step == e_.run.steps || stopping_;
     const bool checkpoint = last || due(step, e_.run.checkpoint_every);
     const bool is_void = result.outcome.is_void;
@@ -198,17 +214,32 @@ class Run {
                      .void_tensor = result.outcome.void_parameter},
                     due(step, e_.run.root_every));
     const double step_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    if (log_) log_->step(step, history_.position(), result, step_s);
+    if (log_) log_->step(step, history_.position(), result, {.step_s = step_s, .all_stalls_ms = history_.stalled_ms()});
+    if (history_.saving() && all_written_) tell(history_.advance_save());
     if (due(step, e_.log.detail_every)) {
       const std::map<std::string, double> weights = engine_.weight_norms();
       if (log_) log_->norms(step, engine_.optimizer().gradient_norms(), weights);
     }
     count_void(step, result);
     if (!last && due(step, e_.run.evaluate_every)) validate(step);
-    if (checkpoint) save();
+    if (checkpoint) save(last);
   }
 
-  void save() { say("saved      " + history_.save().string()); }
+  // After the last step there is nothing to go on with: training waits, and no copy is made.
+  void save(bool last) {
+    finish_save();
+    const bool wait = last || !e_.run.saves_beside_training();
+    history_.begin_save(wait);
+    if (wait) finish_save();
+  }
+
+  void finish_save() {
+    if (history_.saving()) tell(history_.finish_save());
+  }
+
+  void tell(const std::optional<SavedCheckpoint>& saved) {
+    if (saved && log_) log_->saved(*saved);
+  }
 
   void count_void(std::int64_t step, const StepResult& result) {
     void_in_a_row_ = result.outcome.is_void ? void_in_a_row_ + 1 : 0;
@@ -217,6 +248,7 @@ class Run {
       log_->warn(fmt::format("step {} is void: the gradient of {} is not finite or out of range; no weight was changed",
                              step, result.outcome.void_parameter));
     if (void_in_a_row_ < e_.run.max_void_steps) return;
+    finish_save();
     throw Error(fmt::format("{} void steps in a row", void_in_a_row_))
         .values(fmt::format("fewer than run.max_void_steps = {}", e_.run.max_void_steps),
                 fmt::format("step {}, tensor {}", step, result.outcome.void_parameter))
@@ -253,12 +285,14 @@ class Run {
 
   void finish() {
     const std::int64_t step = history_.position().step;
-    if (!history_.saved()) save();
+    finish_save();
+    if (!history_.saved()) save(true);
     if (stopping_) {
       say(fmt::format("stopped at step {} by a signal; start the same command again to go on", step));
       return;
     }
     RunLog::Summary summary{.position = history_.position(), .validation = validate(step)};
+    summary.all_stalls_ms = history_.stalled_ms();
     summary.state_root = to_hex(history_.root());
     if (!log_) return;
     for (std::size_t i = 0; i < loader_.stores().size(); ++i) {
@@ -287,6 +321,7 @@ class Run {
   RunHistory history_;
   std::unique_ptr<RunLog> log_;  // rank 0
   bool stopping_ = false;
+  bool all_written_ = true;  ///< no rank's writer is at work
   std::int64_t void_in_a_row_ = 0;
 };
 

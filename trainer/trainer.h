@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "core/file_system.h"
 #include "parallel/communicator.h"
 #include "trainer/experiment.h"
 
@@ -13,10 +14,12 @@ struct TrainOptions {
   bool accept_kernel_set = false;            ///< go on with a run that another kernel set began
   int ranks_on_machine = 1;                  ///< share the processors, where [layout] threads leaves their number open
   std::shared_ptr<CommunicatorWatch> watch;  ///< told of the running step; null: nobody is
+  FileSystem& checkpoint_files = posix_file_system();  ///< tests hold a save up, or make it fail
 };
 
 /// Trains the experiment from where its run folder stands (step 0 if it is new) to run.steps. SIGINT and SIGTERM finish
-/// the running step, save, and return. Throws Error; the last good checkpoint then stands.
+/// the running step, save, and return. Throws Error; the last good checkpoint then stands. No save is under way when it
+/// returns.
 /// Collective over `world`, which has one rank for each place of the mesh; rank 0 speaks and keeps the run's files.
 void train(const Experiment& experiment, const TrainOptions& options, Communicator& world);
 
