@@ -31,7 +31,7 @@ StageRuntime::StageRuntime(const Args& args, Arena& arena)
                            .shape = {.sequences = args.stage.micro_batch, .context = args.stage.context}},
                .rope_theta = args.stage.rope_theta,
                .loss_chunk = args.experiment.numerics.loss_chunk,
-               .split_backward = schedule_.peak_pending(args.pipeline_rank, 0) > 0},
+               .whole_backward = schedule_.runs(args.pipeline_rank, ActionKind::kBackward)},
               arena) {
   const std::vector<StageRange> ranges = stage_ranges_of(args.experiment, args.pipeline_rank);
   const BatchShape& shape = common_.context.shape;

@@ -42,6 +42,7 @@ struct LayoutConfig {
   std::int64_t pipeline = 1;
   std::int64_t virtual_stages = 1;
   std::string schedule = "1f1b";
+  std::string schedule_file;
   std::vector<std::int64_t> layers_per_stage;
   std::int64_t zero = 0;
   std::string recompute = "none";
@@ -55,6 +56,7 @@ struct LayoutConfig {
     v.field("pipeline", pipeline, "pipeline degree");
     v.field("virtual_stages", virtual_stages, "stages per pipeline rank");
     v.choice("schedule", schedule, {"1f1b", "interleaved", "zb-h1"}, "order of forward and backward passes");
+    v.field("schedule_file", schedule_file, "a schedule as text, in place of a named one (docs/formats/schedule.md)");
     v.field("layers_per_stage", layers_per_stage,
             "blocks of each of the pipeline x virtual_stages stages; empty: balanced by cost");
     v.field("zero", zero,

@@ -13,6 +13,7 @@
 #include "parallel/gather_text.h"
 #include "proof/contract.h"
 #include "trainer/engine.h"
+#include "trainer/memory_plan.h"
 #include "trainer/run_history.h"
 #include "trainer/run_log.h"
 
@@ -50,11 +51,6 @@ DType compute_type(const Experiment& e) {
   return element_types(e.numerics).compute;
 }
 
-int thread_count(const LayoutConfig& layout, int ranks_on_machine) {
-  if (layout.threads > 0) return narrow<int>(layout.threads);
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / ranks_on_machine);
-}
-
 // Ranks that read other files, or run another program, would go apart silently: they say so before they begin.
 void require_same_everywhere(Communicator& world, const std::string& what, const std::string& mine) {
   const std::vector<std::string> all = gather_text(world, mine);
@@ -73,41 +69,6 @@ double measure_ceilings(const Experiment& e, ThreadPool& pool, Communicator& wor
   auto flops = static_cast<std::int64_t>(measure_matmul_ceiling(pool, compute_type(e)));
   world.all_reduce(Tensor(&flops, DType::kInt64, {1}), ReduceOp::kSumInteger);
   return static_cast<double>(flops);
-}
-
-// Stores are read in place: the pages of their files that training has touched count as the process's memory, although
-// the system may take them back at any time. At most all of a store, and at most what the steps read.
-std::int64_t mapped_bytes(const Experiment& e, std::span<const TokenStore> stores) {
-  std::int64_t tokens_read = 0;
-  for (const TrainingStage& stage : e.stages) {
-    tokens_read = std::max(tokens_read, e.run.steps * stage.global_batch * stage.context);
-  }
-  std::int64_t total = 0;
-  for (const TokenStore& store : stores) {
-    const std::int64_t offsets_bytes = 8 * store.info().documents;
-    total += std::min(store.tokens(), tokens_read) * token_width_bytes(store.vocabulary()) + offsets_bytes;
-  }
-  return total;
-}
-
-// A copy of what a rank answers for, which on rank 0 is all that its optimizer holds: three arrays where the moments
-// are two.
-std::int64_t snapshot_bytes(const Arena& plan) {
-  std::int64_t moments_bytes = 0;
-  for (const Arena::Row& row : plan.rows()) {
-    if (row.category == "optimizer moments") moments_bytes += row.size_bytes;
-  }
-  return moments_bytes / 2 * 3;
-}
-
-// The table printed before step 1. `program_bytes` is what the process took before anything was bound.
-std::string memory_plan(const Experiment& e, Kernels& kernels, std::int64_t program_bytes,
-                        std::span<const TokenStore> stores, const MeshCoordinate& at = {}) {
-  const std::unique_ptr<Arena> plan = Engine::plan(e, kernels, at);
-  if (!stores.empty()) plan->note("token stores (mapped)", mapped_bytes(e, stores));
-  if (e.run.saves_beside_training()) plan->note("checkpoint snapshot", snapshot_bytes(*plan));
-  plan->note("program and libraries", program_bytes);
-  return memory_table(*plan);
 }
 
 class Run {
@@ -190,7 +151,9 @@ class Run {
     say(fmt::format("layout     {}, {} threads", e_.layout.mesh().describe(), pool_.threads()));
     say(fmt::format("run        {} -> {} steps in {}{}", history_.position().step, e_.run.steps, folder_.root.string(),
                     history_.resumed() ? " (going on)" : ""));
-    say("planned memory\n" + memory_plan(e_, *kernels_, program_bytes_, loader_.stores(), ranks_.coordinate()));
+    say("planned memory\n" +
+        memory_table(*memory_plan(
+            e_, *kernels_, {.program_bytes = program_bytes_, .stores = loader_.stores(), .at = ranks_.coordinate()})));
   }
 
   void one_step(std::int64_t step) {
@@ -329,20 +292,6 @@ class Run {
 
 void train(const Experiment& experiment, const TrainOptions& options, Communicator& world) {
   Run(experiment, options, world).go();
-}
-
-std::string dry_run(const Experiment& e) {
-  ThreadPool pool(thread_count(e.layout, 1));
-  const std::unique_ptr<Kernels> kernels = make_cpu_kernels(pool);
-  std::string text = fmt::format("mesh       {}\n", e.layout.mesh().describe());
-  text += fmt::format("model      {} parameters, {:.4g} FLOPs per token\n", parameter_count(e.model),
-                      flops_per_token(e.model, e.model.context));
-  for (const TrainingStage& stage : e.stages) {
-    text += fmt::format("from step {}: context {}, global batch {} in {} micro-batches, {} tokens per step\n",
-                        stage.from_step, stage.context, stage.global_batch, stage.global_batch / stage.micro_batch,
-                        stage.global_batch * stage.context);
-  }
-  return text + "planned memory of each rank\n" + memory_plan(e, *kernels, resident_bytes(), {});
 }
 
 }  // namespace baekji

@@ -23,7 +23,4 @@ struct TrainOptions {
 /// Collective over `world`, which has one rank for each place of the mesh; rank 0 speaks and keeps the run's files.
 void train(const Experiment& experiment, const TrainOptions& options, Communicator& world);
 
-/// What `train --dry-run` prints: mesh, schedule, contract-free facts and the planned memory. Needs no data.
-std::string dry_run(const Experiment& experiment);
-
 }  // namespace baekji

@@ -14,6 +14,7 @@
 #include "proof/state_root.h"
 #include "tests/trainer/hooked_files.h"
 #include "tests/trainer/tiny_run.h"
+#include "trainer/dry_run.h"
 
 namespace baekji::tiny {
 namespace {
@@ -202,13 +203,13 @@ TEST(Save, TheSnapshotStandsInThePlannedMemory) {
       snapshot_bytes += t.slices * 3 * round_up(4 * t.slice_elements(), Arena::kAlignmentBytes);
     }
   }
-  const std::string table = dry_run(e);
+  const std::string table = dry_run(e, {});
   const std::size_t at = table.find("checkpoint snapshot");
   ASSERT_NE(at, std::string::npos) << table;
   const std::string line = table.substr(at, table.find('\n', at) - at);
   EXPECT_THAT(line, HasSubstr(" " + format_bytes(snapshot_bytes)));
   for (const char* without : {"run.async_save=false", "run.checkpoint_every=0", "run.checkpoint_every=6"})
-    EXPECT_EQ(dry_run(load("unused", {without})).find("checkpoint snapshot"), std::string::npos) << without;
+    EXPECT_EQ(dry_run(load("unused", {without}), {}).find("checkpoint snapshot"), std::string::npos) << without;
   std::printf("%s\n", line.c_str());
 }
 
