@@ -392,7 +392,7 @@ class MpiCommunicator final : public Communicator {
   MpiOptions options_;
   std::unique_ptr<Handles> mpi_;
   std::vector<std::byte> shares_;  // of a piece of a reduction, from every rank
-  std::deque<Sending> sending_;  // in the order in which they were begun; a deque keeps headers in their place
+  std::deque<Sending> sending_;    // in the order in which they were begun; a deque keeps headers in their place
 };
 
 }  // namespace
