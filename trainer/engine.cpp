@@ -28,8 +28,8 @@ std::int64_t packed_bytes(const ParameterStore& parameters, const Kernels& kerne
   for (GroupId id = 0; id < parameters.group_count(); ++id) {
     for (std::int64_t s = 0; s < parameters.slice_count(id); ++s) {
       const Tensor& weight = parameters.weight(id, s);
-      if (counted.insert({weight.data(), weight.dim(0), weight.dim(1)}).second)
-        total += kernels.packed_weight_bytes(weight);
+      const bool first = counted.insert({weight.data(), weight.dim(0), weight.dim(1)}).second;
+      if (first || !parameters.gathers_weights()) total += kernels.packed_weight_bytes(weight);
     }
   }
   return total;
