@@ -12,12 +12,11 @@ namespace {
 constexpr double kEmbeddingShareOfBlock = 0.05;
 
 std::vector<std::int64_t> balanced_layers(const ModelConfig& model, std::int64_t stages) {
-  const double block = stage_flops_per_token(model, {.layers = 1, .embedding = false, .head = false}, model.context);
-  const double head = stage_flops_per_token(model, {.embedding = false}, model.context);
+  const double block = stage_cost(model, {.layers = 1, .embedding = false, .head = false});
   std::vector<std::int64_t> layers(static_cast<std::size_t>(stages), 1);
   std::vector<double> cost(layers.size(), block);
-  cost.front() += kEmbeddingShareOfBlock * block;
-  cost.back() += head;
+  cost.front() += stage_cost(model, {.embedding = true, .head = false});
+  cost.back() += stage_cost(model, {.embedding = false, .head = true});
   // Blocks cost the same, so giving each one to the cheapest stage is optimal; of equal stages the earlier one, whose
   // activations live longer, gets none first.
   for (std::int64_t left = model.layers - stages; left > 0; --left) {
@@ -39,6 +38,12 @@ double stage_flops_per_token(const ModelConfig& model, const StageRange& range, 
   part.layers = range.layers;
   if (!range.head) part.vocab = 0;
   return flops_per_token(part, context);
+}
+
+double stage_cost(const ModelConfig& model, const StageRange& range) {
+  const StageRange block{.layers = 1, .embedding = false, .head = false};
+  const double embedding = kEmbeddingShareOfBlock * stage_flops_per_token(model, block, model.context);
+  return stage_flops_per_token(model, range, model.context) + (range.embedding ? embedding : 0);
 }
 
 std::vector<StageRange> partition_layers(const ModelConfig& model, std::int64_t stages,

@@ -31,4 +31,7 @@ std::vector<StageRange> partition_layers(const ModelConfig& model, std::int64_t 
 /// FLOPs per token of a stage in forward and backward passes, as flops_per_token() counts them.
 double stage_flops_per_token(const ModelConfig& model, const StageRange& range, std::int64_t context);
 
+/// What partition_layers() balances: those FLOPs, and for the embedding the share of a block that its bytes are worth.
+double stage_cost(const ModelConfig& model, const StageRange& range);
+
 }  // namespace baekji

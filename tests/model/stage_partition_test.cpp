@@ -24,12 +24,11 @@ ModelConfig large() {
 // The cost of the costliest stage over all ways to cut, by trying: no way to cut is cheaper than the one chosen.
 double cheapest_possible(const ModelConfig& model, std::int64_t stages, std::int64_t first, std::int64_t left) {
   const StageRange last{.first_layer = first, .layers = model.layers - first, .embedding = first == 0};
-  if (left == 1) return stage_flops_per_token(model, last, model.context);
+  if (left == 1) return stage_cost(model, last);
   double best = 1e300;
   for (std::int64_t count = 1; first + count <= model.layers - (left - 1); ++count) {
-    const StageRange here{.layers = count, .embedding = false, .head = false};
-    best = std::min(best, std::max(stage_flops_per_token(model, here, model.context),
-                                   cheapest_possible(model, stages, first + count, left - 1)));
+    const StageRange here{.layers = count, .embedding = first == 0, .head = false};
+    best = std::min(best, std::max(stage_cost(model, here), cheapest_possible(model, stages, first + count, left - 1)));
   }
   return best;
 }
@@ -44,8 +43,7 @@ TEST(StagePartition, TheHeadIsCountedAndNoCutIsCheaper) {
         model.layers = layers;
         double costliest = 0;
         const auto ranges = partition_layers(model, stages, {}, "test");
-        for (const StageRange& range : ranges)
-          costliest = std::max(costliest, stage_flops_per_token(model, range, model.context));
+        for (const StageRange& range : ranges) costliest = std::max(costliest, stage_cost(model, range));
         EXPECT_DOUBLE_EQ(costliest, cheapest_possible(model, stages, 0, stages))
             << vocab << " " << layers << " " << stages;
         ++checked;
