@@ -21,11 +21,12 @@ Tensor tensor_of(std::vector<double>& values) {
   return {values.data(), DType::kFloat64, {static_cast<std::int64_t>(values.size())}};
 }
 
-// Weights that come to one place in turn (zero = 3) share their packed copies.
-std::int64_t packed_bytes(const ParameterStore& parameters, const Kernels& kernels) {
+// Weights that come to one place in turn (zero = 3) share their packed copies. A table that only embeds has none.
+std::int64_t packed_bytes(const ParameterStore& parameters, const Kernels& kernels, GroupId embeds_only) {
   std::set<std::tuple<const void*, std::int64_t, std::int64_t>> counted;
   std::int64_t total = 0;
   for (GroupId id = 0; id < parameters.group_count(); ++id) {
+    if (id == embeds_only) continue;
     for (std::int64_t s = 0; s < parameters.slice_count(id); ++s) {
       const Tensor& weight = parameters.weight(id, s);
       const bool first = counted.insert({weight.data(), weight.dim(0), weight.dim(1)}).second;
@@ -88,16 +89,9 @@ Engine::Engine(const Experiment& experiment, const Loader& loader, Kernels& kern
       optimizer_(experiment.optimizer, parameters_, kernels, state_arena_) {}
 
 std::vector<StateShard> Engine::owned_shards() const {
-  // Tensor ranks hold the same gains, both ends of a pipeline a tied table, and data ranks everything unless they
-  // divide it: the first of each answers.
-  const MeshCoordinate& at = ranks_.coordinate();
   std::vector<StateShard> owned;
   for (std::size_t i = 0; i < shards().size(); ++i) {
-    const ParameterSlice& part = parameters_.owned()[i];
-    const bool first_tensor = part.spec->logical.split != Split::kNone || at.tensor == 0;
-    const bool first_data = experiment_.layout.zero > 0 || at.data == 0;
-    const bool first_pipeline = !part.tied || at.pipeline == 0;
-    if (first_tensor && first_data && first_pipeline) owned.push_back(shards()[i]);
+    if (answers_for(experiment_, ranks_.coordinate(), parameters_.owned()[i])) owned.push_back(shards()[i]);
   }
   return owned;
 }
@@ -202,7 +196,9 @@ std::unique_ptr<Arena> Engine::plan(const Experiment& experiment, Kernels& kerne
     ParameterStore parameters(store_args(experiment, declared, at, nullptr), kernels, *arena);
     const ShardedOptimizer optimizer(experiment.optimizer, parameters, kernels, *arena);
     const StageRuntime runtime({experiment, stage, declared, kernels, parameters, grains, at.pipeline}, *arena);
-    arena->note("packed weights", packed_bytes(parameters, kernels));
+    const std::vector<StageRange> ranges = stage_ranges_of(experiment, at.pipeline);
+    const bool multiplies = declared.head == declared.embedding && ranges.back().head;
+    arena->note("packed weights", packed_bytes(parameters, kernels, multiplies ? kAbsent : declared.embedding));
     arena->note("kernel scratch", kernels.scratch_bytes(stage.context, experiment.model.head_width()));
     if (!largest || arena->total_bytes() > largest->total_bytes()) largest = std::move(arena);
   }

@@ -57,6 +57,13 @@ Schedule schedule_of(const Experiment& e, const TrainingStage& stage) {
   return schedule;
 }
 
+bool answers_for(const Experiment& e, const MeshCoordinate& at, const ParameterSlice& part) {
+  const bool first_tensor = part.spec->logical.split != Split::kNone || at.tensor == 0;
+  const bool first_data = e.layout.zero > 0 || at.data == 0;
+  const bool first_pipeline = !part.tied || at.pipeline == 0;
+  return first_tensor && first_data && first_pipeline;
+}
+
 PassCosts pass_costs(const Experiment& e, const TrainingStage& stage) {
   const std::vector<StageRange> ranges = stage_ranges(e);
   PassCosts costs;

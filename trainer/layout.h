@@ -34,6 +34,11 @@ GrainMap grain_map(const Experiment& e, const MeshCoordinate& at);
 ParameterStore::Args store_args(const Experiment& e, const ModelParameters& declared, const MeshCoordinate& at,
                                 const RankGroups* ranks);
 
+/// Whether the rank at `at` is the one that answers for a part of the state that it updates: tensor ranks hold the same
+/// gains, both ends of a pipeline a tied table, and data ranks everything unless they divide it; the first of each
+/// answers.
+bool answers_for(const Experiment& e, const MeshCoordinate& at, const ParameterSlice& part);
+
 /// What the passes of the stages cost, in units of 10^12 operations of one micro-batch, recomputation included.
 PassCosts pass_costs(const Experiment& e, const TrainingStage& stage);
 

@@ -187,6 +187,14 @@ void RunLog::finish(const Summary& summary) {
     say(fmt::format("{:<10} validation loss {:.4f} nats per token; unigram entropy {:.4f}; {:.4f} below it",
                     source.source, source.loss, unigram, unigram - source.loss));
   }
+  for (const RankMemory& rank : summary.memory) {
+    json["memory"].push_back({{"pipeline", rank.at.pipeline},
+                              {"data", rank.at.data},
+                              {"tensor", rank.at.tensor},
+                              {"planned_bytes", rank.planned_bytes},
+                              {"peak_bytes", rank.peak_bytes}});
+  }
+  say(memory_line(summary.memory));
   files.write(s.folder.summary(), json.dump(1) + "\n");
   say("state root " + summary.state_root);
   say("loss curve " + s.folder.loss_curve().string());

@@ -10,6 +10,7 @@
 
 #include "trainer/engine.h"
 #include "trainer/experiment.h"
+#include "trainer/rank_memory.h"
 #include "trainer/run_history.h"
 
 namespace baekji {
@@ -55,6 +56,7 @@ class RunLog {
     std::string checkpoint;
     std::string state_root;
     double all_stalls_ms = 0;  ///< as of StepTimes
+    std::vector<RankMemory> memory;
   };
   /// Writes the loss curve and summary.json and prints where they are.
   void finish(const Summary& summary);

@@ -151,9 +151,12 @@ class Run {
     say(fmt::format("layout     {}, {} threads", e_.layout.mesh().describe(), pool_.threads()));
     say(fmt::format("run        {} -> {} steps in {}{}", history_.position().step, e_.run.steps, folder_.root.string(),
                     history_.resumed() ? " (going on)" : ""));
-    say("planned memory\n" +
-        memory_table(*memory_plan(
-            e_, *kernels_, {.program_bytes = program_bytes_, .stores = loader_.stores(), .at = ranks_.coordinate()})));
+    say("planned memory\n" + memory_table(*planned()));
+  }
+
+  std::unique_ptr<Arena> planned() const {
+    return memory_plan(e_, *kernels_,
+                       {.program_bytes = program_bytes_, .stores = loader_.stores(), .at = ranks_.coordinate()});
   }
 
   void one_step(std::int64_t step) {
@@ -257,6 +260,7 @@ class Run {
     RunLog::Summary summary{.position = history_.position(), .validation = validate(step)};
     summary.all_stalls_ms = history_.stalled_ms();
     summary.state_root = to_hex(history_.root());
+    summary.memory = gather_memory(ranks_, planned()->total_bytes());
     if (!log_) return;
     for (std::size_t i = 0; i < loader_.stores().size(); ++i) {
       summary.unigram_entropy[loader_.order().sources()[i].name] = unigram_entropy(loader_.stores()[i]);
