@@ -417,10 +417,11 @@ class MpiCommunicator final : public Communicator {
       for (const int other : ranks) names.push_back(watch()->who(other));
       return ranks.empty() ? std::string() : fmt::format("{}{}", what, fmt::join(names, ", "));
     };
-    const std::string absent = say("not arrived: ", missing.absent);
+    // Who answers waits, perhaps for the silent ones too: they come first.
     const std::string silent = say("no answer from ", missing.silent);
+    const std::string absent = say("waiting in another call: ", missing.absent);
     if (absent.empty() && silent.empty()) return "all have arrived, and some do not finish";
-    return absent + (absent.empty() || silent.empty() ? "" : "; ") + silent;
+    return silent + (absent.empty() || silent.empty() ? "" : "; ") + absent;
   }
 
   template <class Body>
