@@ -29,10 +29,10 @@ std::optional<std::int64_t> step_of_name(std::string_view name) {
   return step;
 }
 
-SavedFile describe_file(const fs::path& path) {
+SavedFile describe_file(const fs::path& path, const std::stop_token& stop = {}) {
   return {.name = path.filename().string(),
           .size_bytes = static_cast<std::int64_t>(fs::file_size(path)),
-          .digest = file_digest(path)};
+          .digest = file_digest(path, stop)};
 }
 
 }  // namespace
@@ -59,11 +59,12 @@ void CheckpointStore::begin(std::int64_t step) {
   if (is_first) files_.sync(directory_.parent_path());
 }
 
-ShardRecord CheckpointStore::write_shard(std::int64_t step, std::int64_t writer, std::span<const StateShard> shards) {
+ShardRecord CheckpointStore::write_shard(std::int64_t step, std::int64_t writer, std::span<const StateShard> shards,
+                                         const std::stop_token& stop) {
   const fs::path path = partial_path_of(step) / shard_file_name(writer);
-  ShardRecord record = write_shard_file(path, step, writer, shards);
+  ShardRecord record = write_shard_file(path, step, writer, shards, stop);
   files_.sync(path);
-  record.file = describe_file(path);
+  record.file = describe_file(path, stop);
   return record;
 }
 
@@ -96,10 +97,14 @@ Checkpoint CheckpointStore::save(const CheckpointInfo& info, std::span<const Sta
     const ShardRecord record = write_shard(info.step, 0, shards);
     return commit(info, std::span(&record, 1));
   } catch (...) {
-    std::error_code ignored;  // the first failure is the one to report
-    fs::remove_all(partial_path_of(info.step), ignored);
+    abandon(info.step);
     throw;
   }
+}
+
+void CheckpointStore::abandon(std::int64_t step) noexcept {
+  std::error_code ignored;  // the failure before is the one to report
+  fs::remove_all(partial_path_of(step), ignored);
 }
 
 std::vector<std::int64_t> CheckpointStore::list() const {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -19,7 +20,8 @@ namespace baekji {
 
 /// Saving is three verbs, so that every rank can write its own part: writer 0 begins, every writer writes its shard,
 /// and writer 0 commits the records of all (with a barrier between the verbs). A crash at any moment leaves the
-/// checkpoints that were there, plus at most a "*.partial" directory that remove_leftovers() deletes.
+/// checkpoints that were there, plus at most a "*.partial" directory that remove_leftovers() deletes. The verbs may run
+/// on any thread, one at a time for each writer.
 class CheckpointStore {
  public:
   /// Touches nothing on disk.
@@ -27,12 +29,15 @@ class CheckpointStore {
 
   /// Writer 0: an empty step-NNNNNNNN.partial, replacing one that a crash left.
   void begin(std::int64_t step);
-  /// Any writer: shard-WWWWW.h5 with all three arrays of each shard, synced. A shard that fails part-way (a full disk)
-  /// is an Error; nothing but the partial directory is touched.
-  ShardRecord write_shard(std::int64_t step, std::int64_t writer, std::span<const StateShard> shards);
+  /// Any writer: shard-WWWWW.h5 with all three arrays of each shard, synced. A shard that fails part-way (a full disk,
+  /// or `stop` asks to give up) is an Error; nothing but the partial directory is touched.
+  ShardRecord write_shard(std::int64_t step, std::int64_t writer, std::span<const StateShard> shards,
+                          const std::stop_token& stop = {});
   /// Writer 0: index.h5, manifest.json, sync, rename. A checkpoint of the same step that is already there is replaced.
   /// On failure the partial directory is left for remove_leftovers().
   Checkpoint commit(const CheckpointInfo& info, std::span<const ShardRecord> records);
+  /// Deletes the partial directory of a save that failed, as far as that goes. Only when no writer uses it any more.
+  void abandon(std::int64_t step) noexcept;
   /// All three for a process that holds the whole state; a failure also removes the partial directory.
   Checkpoint save(const CheckpointInfo& info, std::span<const StateShard> shards);
 

@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "core/background_job.h"
 #include "core/error.h"
 #include "core/hdf5_writer.h"
 
@@ -47,7 +48,7 @@ std::string shard_dataset_name(const LogicalTensor& tensor, StateKind kind, std:
 }
 
 ShardRecord write_shard_file(const std::filesystem::path& path, std::int64_t step, std::int64_t writer,
-                             std::span<const StateShard> shards) {
+                             std::span<const StateShard> shards, const std::stop_token& stop) {
   ShardRecord record{.writer = writer, .file = {.name = path.filename().string()}, .tensors = {}, .ranges = {}};
   Hdf5Writer file(path);
   file.write_attribute("/", "format", std::string("baekji.shard.v1"));
@@ -55,6 +56,7 @@ ShardRecord write_shard_file(const std::filesystem::path& path, std::int64_t ste
   file.write_attribute("/", "writer", writer);
   std::map<std::string, std::int64_t> places;  // tensor name to index in record.tensors
   for (const StateShard& shard : shards) {
+    give_up_if_asked(stop, file.path());
     check_shard(shard);
     write_range(file, shard);
     const auto [it, is_new] = places.emplace(shard.tensor->name, static_cast<std::int64_t>(record.tensors.size()));

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <span>
+#include <stop_token>
 #include <string>
 
 #include "checkpoint/manifest.h"
@@ -18,9 +19,9 @@ std::string shard_file_name(std::int64_t writer);
 std::string shard_dataset_name(const LogicalTensor& tensor, StateKind kind, std::int64_t slice, std::int64_t begin);
 
 /// Writes all three arrays of `shards` to a new file and closes it; the returned record lacks size and digest. Throws
-/// when HDF5 could not write everything (a full disk); the file is then worthless.
+/// when HDF5 could not write everything (a full disk) or `stop` asked to give up; the file is then worthless.
 ShardRecord write_shard_file(const std::filesystem::path& path, std::int64_t step, std::int64_t writer,
-                             std::span<const StateShard> shards);
+                             std::span<const StateShard> shards, const std::stop_token& stop = {});
 
 /// Reads elements [begin, begin + count) of a slice, which must lie inside `range`, into `destination`.
 struct ShardRead {

@@ -10,7 +10,7 @@ StageCommon::StageCommon(const Args& args, Arena& arena)
   workspace.bind(context, arena, training);
   context.grains.bind(
       {.types = context.types, .tokens = context.tokens(), .columns = m.hidden, .chunk = args.loss_chunk}, arena);
-  if (!training || args.split_backward) return;
+  if (!training || !args.whole_backward) return;
   // A branch is done with its gradients before the next one begins.
   gradients.attention.dy_NC = gradients.feed_forward.dy_NC = workspace.full_NC;
   gradients.bind_inner(context, arena, "workspace");

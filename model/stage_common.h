@@ -16,7 +16,7 @@ class StageCommon {
     std::int64_t positions = 0;     ///< rows of the rotary tables; 0 means the context
     std::int64_t loss_chunk = 512;  ///< tokens of the cross-entropy at a time
     bool training = true;           ///< false: forward only, no gradient memory
-    bool split_backward = false;    ///< each stage keeps gradients of its own between the halves of a backward pass
+    bool whole_backward = true;     ///< some pass backward is not in halves, which need no common memory
   };
   /// Binds tables, workspace and the exchange of the tensor axis to `arena`. The referenced objects outlive it.
   StageCommon(const Args& args, Arena& arena);

@@ -54,6 +54,7 @@ class ParameterStore {
   /// Brings the weights of a unit, until another one is gathered. Collective on the data group; with zero < 3 they are
   /// always there.
   void gather(std::int64_t unit);
+  bool gathers_weights() const { return shards_weights(); }
   /// The weight of local slice `slice` (0 for an unsplit group): [sum of member rows, columns], compute type; [columns]
   /// for one-dim parameters.
   const Tensor& weight(GroupId id, std::int64_t slice) const { return storage_[id].weight[index(slice)]; }

@@ -63,4 +63,15 @@ PipelineLinks RankGroups::links() const {
           .backward_out = from_previous_.backward.get()};
 }
 
+AxisTraffic RankGroups::traffic() const {
+  const auto sent = [](const Communicator* group) { return group == nullptr ? 0 : group->traffic().sent_bytes; };
+  return {.world = sent(&world_),
+          .tensor = sent(tensor_.get()),
+          .data = sent(data_.get()),
+          .pipeline = sent(pipeline_.get()),
+          .activations = sent(to_next_.forward.get()),
+          .gradients = sent(from_previous_.backward.get()),
+          .tied = sent(tied_.get())};
+}
+
 }  // namespace baekji

@@ -22,6 +22,19 @@ ReplicaRange replicas_of(std::int64_t replicas, const Mesh& mesh, const MeshCoor
 /// The replicas of the data rank that has the most.
 std::int64_t most_replicas(std::int64_t replicas, const Mesh& mesh);
 
+/// Bytes that a rank has sent on each axis so far (docs/parallel.md has the formulas).
+struct AxisTraffic {
+  std::int64_t world = 0;
+  std::int64_t tensor = 0;
+  std::int64_t data = 0;
+  std::int64_t pipeline = 0;     ///< the group of all ranks of a pipeline
+  std::int64_t activations = 0;  ///< to the next rank of the pipeline
+  std::int64_t gradients = 0;    ///< to the one before
+  std::int64_t tied = 0;
+  bool operator==(const AxisTraffic&) const = default;
+  std::int64_t total() const { return world + tensor + data + pipeline + activations + gradients + tied; }
+};
+
 class RankGroups {
  public:
   /// Collective over `world` (which outlives it) when there are several ranks. Throws unless the mesh has one place for
@@ -37,6 +50,7 @@ class RankGroups {
   /// The first and the last rank of the pipeline, which both hold a tied embedding; a group of one for the others.
   Communicator& tied() const { return *tied_; }
   PipelineLinks links() const;
+  AxisTraffic traffic() const;
 
  private:
   // The ranks of a pipeline form a ring. An edge has two groups of its own, one for each direction, so that neither

@@ -43,6 +43,11 @@ std::string Action::describe() const {
   return virtual_stage == 0 ? text : fmt::format("{}.{}", text, virtual_stage);
 }
 
+bool Schedule::runs(std::int64_t rank, ActionKind kind) const {
+  const std::vector<Action>& list = actions.at(static_cast<std::size_t>(rank));
+  return std::any_of(list.begin(), list.end(), [&](const Action& action) { return action.kind == kind; });
+}
+
 std::int64_t Schedule::peak_live(std::int64_t rank, std::int64_t virtual_stage) const {
   return peak(actions.at(static_cast<std::size_t>(rank)),
               [&](const Action& action) { return action.virtual_stage == virtual_stage ? live_change(action) : 0; });

@@ -42,6 +42,8 @@ struct Schedule {
   /// Stages are dealt out in turn: stage s is virtual stage s / ranks of rank s % ranks.
   std::int64_t stage(std::int64_t rank, std::int64_t virtual_stage) const { return virtual_stage * ranks() + rank; }
 
+  /// Whether a rank has such actions.
+  bool runs(std::int64_t rank, ActionKind kind) const;
   /// The most micro-batches whose activations (from F until B or W) live at once on a stage, and those that wait for
   /// their W after their I.
   std::int64_t peak_live(std::int64_t rank, std::int64_t virtual_stage) const;

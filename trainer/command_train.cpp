@@ -7,6 +7,7 @@
 #include "parallel/communicator_mpi.h"
 #include "parallel/launch.h"
 #include "trainer/commands.h"
+#include "trainer/dry_run.h"
 #include "trainer/experiment.h"
 #include "trainer/trainer.h"
 
@@ -18,11 +19,12 @@ struct TrainArguments {
   std::vector<std::string> overrides;
   bool accept_kernel_set = false;
   bool dry_run = false;
+  DryRunOptions dry;
 };
 
 void run(const TrainArguments& arguments) {
   if (arguments.dry_run) {
-    fmt::print("{}", dry_run(load_experiment(arguments.experiment, arguments.overrides)));
+    fmt::print("{}", dry_run(load_experiment(arguments.experiment, arguments.overrides), arguments.dry));
     return;
   }
   const Launch launch;
@@ -61,7 +63,11 @@ void add_train_command(CLI::App& app) {
   command->add_option("--set", arguments->overrides, "override a key: section.key=value")->allow_extra_args(false);
   command->add_flag("--accept-kernel-set", arguments->accept_kernel_set,
                     "go on although another kernel set began the run");
-  command->add_flag("--dry-run", arguments->dry_run, "print layout and planned memory, and stop");
+  auto* dry = command->add_flag("--dry-run", arguments->dry_run, "print layout, schedule and planned memory, and stop");
+  command->add_option("--timeline", arguments->dry.timeline, "with --dry-run: draw the pipeline's step (SVG)")
+      ->needs(dry);
+  command->add_option("--schedule", arguments->dry.schedule, "with --dry-run: write the pipeline's schedule as text")
+      ->needs(dry);
   command->callback([arguments] { run(*arguments); });
 }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <limits>
+#include <set>
+#include <tuple>
 
 #include "trainer/layout.h"
 
@@ -19,6 +21,20 @@ Tensor tensor_of(std::vector<double>& values) {
   return {values.data(), DType::kFloat64, {static_cast<std::int64_t>(values.size())}};
 }
 
+// Weights that come to one place in turn (zero = 3) share their packed copies.
+std::int64_t packed_bytes(const ParameterStore& parameters, const Kernels& kernels) {
+  std::set<std::tuple<const void*, std::int64_t, std::int64_t>> counted;
+  std::int64_t total = 0;
+  for (GroupId id = 0; id < parameters.group_count(); ++id) {
+    for (std::int64_t s = 0; s < parameters.slice_count(id); ++s) {
+      const Tensor& weight = parameters.weight(id, s);
+      const bool first = counted.insert({weight.data(), weight.dim(0), weight.dim(1)}).second;
+      if (first || !parameters.gathers_weights()) total += kernels.packed_weight_bytes(weight);
+    }
+  }
+  return total;
+}
+
 }  // namespace
 
 StageRuntime::StageRuntime(const Args& args, Arena& arena)
@@ -31,7 +47,7 @@ StageRuntime::StageRuntime(const Args& args, Arena& arena)
                            .shape = {.sequences = args.stage.micro_batch, .context = args.stage.context}},
                .rope_theta = args.stage.rope_theta,
                .loss_chunk = args.experiment.numerics.loss_chunk,
-               .split_backward = schedule_.peak_pending(args.pipeline_rank, 0) > 0},
+               .whole_backward = schedule_.runs(args.pipeline_rank, ActionKind::kBackward)},
               arena) {
   const std::vector<StageRange> ranges = stage_ranges_of(args.experiment, args.pipeline_rank);
   const BatchShape& shape = common_.context.shape;
@@ -186,11 +202,7 @@ std::unique_ptr<Arena> Engine::plan(const Experiment& experiment, Kernels& kerne
     ParameterStore parameters(store_args(experiment, declared, at, nullptr), kernels, *arena);
     const ShardedOptimizer optimizer(experiment.optimizer, parameters, kernels, *arena);
     const StageRuntime runtime({experiment, stage, declared, kernels, parameters, grains, at.pipeline}, *arena);
-    for (GroupId id = 0; id < parameters.group_count(); ++id) {
-      const std::int64_t slices = parameters.slice_count(id);
-      for (std::int64_t s = 0; s < slices; ++s)
-        arena->note("packed weights", kernels.packed_weight_bytes(parameters.weight(id, s)));
-    }
+    arena->note("packed weights", packed_bytes(parameters, kernels));
     arena->note("kernel scratch", kernels.scratch_bytes(stage.context, experiment.model.head_width()));
     if (!largest || arena->total_bytes() > largest->total_bytes()) largest = std::move(arena);
   }

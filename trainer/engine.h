@@ -81,6 +81,10 @@ class Engine {
   Digest state_root(ThreadPool& pool) const {
     return global_state_root(owned_shards(), parameters_, ranks_.world(), pool);
   }
+  /// The same from the leaves of this rank's part, of a state as it was when they were hashed.
+  Digest state_root(std::span<const StateLeaf> hashed) const {
+    return global_state_root(hashed, parameters_, ranks_.world());
+  }
   /// Call after the state was written from outside.
   void state_changed() { parameters_.publish_weights(); }
 

@@ -43,9 +43,6 @@ void refuse_unsupported(const Experiment& e) {
   refuse(l.device != "cpu", "device = \"cpu\"", "device = \"" + l.device + "\"");
   refuse(l.zero < 0 || l.zero > 3, "zero = 0, 1, 2 or 3", fmt::format("zero = {}", l.zero));
   refuse(l.zero == 3 && l.pipeline > 1, "zero = 3 with pipeline = 1", fmt::format("pipeline = {}", l.pipeline));
-  // What recomputation drops, weight gradients that come later still need.
-  refuse(l.schedule == "zb-h1" && l.recompute != "none", "schedule = \"zb-h1\" with recompute = \"none\"",
-         fmt::format("recompute = \"{}\"", l.recompute));
   refuse(l.threads < 0, "threads >= 0", fmt::format("threads = {}", l.threads));
 }
 

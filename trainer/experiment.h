@@ -42,6 +42,7 @@ struct LayoutConfig {
   std::int64_t pipeline = 1;
   std::int64_t virtual_stages = 1;
   std::string schedule = "1f1b";
+  std::string schedule_file;
   std::vector<std::int64_t> layers_per_stage;
   std::int64_t zero = 0;
   std::string recompute = "none";
@@ -55,6 +56,7 @@ struct LayoutConfig {
     v.field("pipeline", pipeline, "pipeline degree");
     v.field("virtual_stages", virtual_stages, "stages per pipeline rank");
     v.choice("schedule", schedule, {"1f1b", "interleaved", "zb-h1"}, "order of forward and backward passes");
+    v.field("schedule_file", schedule_file, "a schedule as text, in place of a named one (docs/formats/schedule.md)");
     v.field("layers_per_stage", layers_per_stage,
             "blocks of each of the pipeline x virtual_stages stages; empty: balanced by cost");
     v.field("zero", zero,
@@ -70,6 +72,7 @@ struct RunConfig {
   std::int64_t steps = 100;
   std::string output;
   std::int64_t checkpoint_every = 100;
+  bool async_save = true;
   std::int64_t keep = 2;
   std::int64_t anchor_every = 0;
   std::int64_t root_every = 0;
@@ -83,6 +86,7 @@ struct RunConfig {
     v.field("steps", steps, "where the run stops");
     v.field("output", output, "run folder; empty means runs/<experiment name>");
     v.field("checkpoint_every", checkpoint_every, "steps between checkpoints; 0 means only at the end");
+    v.field("async_save", async_save, "checkpoints are written while training goes on, from a copy of the state");
     v.field("keep", keep, "newest checkpoints to keep");
     v.field("anchor_every", anchor_every, "every so many checkpoints' steps are kept for good; 0 means none");
     v.field("root_every", root_every, "steps between state roots in the ledger; 0 means only at checkpoints");
@@ -91,6 +95,8 @@ struct RunConfig {
     v.field("max_void_steps", max_void_steps, "void steps in a row that stop the run");
     v.field("collective_limit_s", collective_limit_s, "seconds that a rank waits for the others before the job ends");
   }
+  /// Whether a save may be due that training does not end with: the last one has nothing to go on beside.
+  bool saves_beside_training() const { return async_save && checkpoint_every > 0 && checkpoint_every < steps; }
 };
 
 /// [log]

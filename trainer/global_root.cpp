@@ -12,6 +12,14 @@ constexpr std::size_t kWords = sizeof(Digest) / sizeof(std::int64_t);
 // One word more than the digest counts the ranks that answer for a leaf.
 constexpr std::size_t kRow = kWords + 1;
 
+std::map<std::string, const LogicalTensor*> tensors_of(const ParameterStore& store) {
+  std::map<std::string, const LogicalTensor*> tensors;
+  for (GroupId id = 0; id < store.group_count(); ++id) {
+    for (const ParameterSpec& member : store.group(id).members) tensors[member.logical.name] = &member.logical;
+  }
+  return tensors;
+}
+
 std::vector<StateLeaf> all_leaves(const ParameterStore& store) {
   const ChunkIndex index(store);
   std::vector<StateLeaf> leaves(static_cast<std::size_t>(index.chunks()) * kStateKinds.size());
@@ -40,13 +48,16 @@ std::vector<StateLeaf> all_leaves(const ParameterStore& store) {
 
 Digest global_state_root(std::span<const StateShard> owned, const ParameterStore& store, Communicator& world,
                          ThreadPool& pool) {
+  return global_state_root(state_leaves(owned, pool), store, world);
+}
+
+Digest global_state_root(std::span<const StateLeaf> hashed, const ParameterStore& store, Communicator& world) {
   const ChunkIndex index(store);
   std::vector<StateLeaf> leaves = all_leaves(store);
   // Each leaf comes from one rank, and is zero on the others: an integer sum brings it to all.
   std::vector<std::int64_t> words(leaves.size() * kRow, 0);
-  std::map<std::string, const LogicalTensor*> tensors;
-  for (const StateShard& shard : owned) tensors[shard.tensor->name] = shard.tensor;
-  for (const StateLeaf& leaf : state_leaves(owned, pool)) {
+  const std::map<std::string, const LogicalTensor*> tensors = tensors_of(store);
+  for (const StateLeaf& leaf : hashed) {
     const auto chunk =
         static_cast<std::size_t>(index.chunk(*tensors.at(leaf.name), leaf.slice, leaf.chunk * kChunkElements));
     std::int64_t* row = words.data() + (chunk * kStateKinds.size() + static_cast<std::size_t>(leaf.kind)) * kRow;

@@ -12,5 +12,7 @@ namespace baekji {
 /// chunk once. Collective; every rank gets the root. `store` names all parameters of the model.
 Digest global_state_root(std::span<const StateShard> owned, const ParameterStore& store, Communicator& world,
                          ThreadPool& pool);
+/// The same over leaves that were hashed before: those of what this rank answers for.
+Digest global_state_root(std::span<const StateLeaf> hashed, const ParameterStore& store, Communicator& world);
 
 }  // namespace baekji

@@ -1,7 +1,8 @@
 #include "trainer/layout.h"
 
-#include "parallel/schedule_checks.h"
+#include "core/file_system.h"
 #include "parallel/schedule_generators.h"
+#include "parallel/schedule_text.h"
 
 namespace baekji {
 
@@ -22,14 +23,55 @@ std::vector<StageRange> stage_ranges_of(const Experiment& e, std::int64_t pipeli
   return mine;
 }
 
+namespace {
+
+void require_shape(const Schedule& schedule, const ScheduleShape& shape, const std::string& place) {
+  require_equal(shape.ranks, schedule.ranks(), "the schedule is for another pipeline degree", place);
+  require_equal(shape.virtual_stages, schedule.virtual_stages, "the schedule is for other virtual_stages", place);
+  require_equal(shape.micro_batches, schedule.micro_batches, "the schedule is for another number of micro-batches",
+                place + " (of the data rank with the most replicas)");
+}
+
+}  // namespace
+
 Schedule schedule_of(const Experiment& e, const TrainingStage& stage) {
-  Schedule schedule = make_schedule(
-      e.layout.schedule,
-      {.ranks = e.layout.pipeline,
-       .virtual_stages = e.layout.virtual_stages,
-       .micro_batches = most_replicas(e.numerics.replicas, e.layout.mesh()) * micro_batches_per_replica(e, stage)});
+  const LayoutConfig& l = e.layout;
+  const ScheduleShape shape{
+      .ranks = l.pipeline,
+      .virtual_stages = l.virtual_stages,
+      .micro_batches = most_replicas(e.numerics.replicas, l.mesh()) * micro_batches_per_replica(e, stage)};
+  Schedule schedule;
+  if (l.schedule_file.empty()) {
+    schedule = make_schedule(l.schedule, shape);
+  } else {
+    schedule = parse_schedule(posix_file_system().read(l.schedule_file), l.schedule_file);
+    require_shape(schedule, shape, l.schedule_file);
+  }
   validate(schedule);
+  for (std::int64_t rank = 0; rank < schedule.ranks(); ++rank) {
+    if (l.recompute == "none" || !schedule.runs(rank, ActionKind::kBackwardWeight)) continue;
+    throw Error("weight gradients that come later need what recomputation drops")
+        .values("recompute = \"none\", or a schedule without W", fmt::format("recompute = \"{}\"", l.recompute))
+        .at(e.place + " [layout]");
+  }
   return schedule;
+}
+
+PassCosts pass_costs(const Experiment& e, const TrainingStage& stage) {
+  const std::vector<StageRange> ranges = stage_ranges(e);
+  PassCosts costs;
+  for (const StageRange& range : ranges) {
+    // A third each: forward, input gradients, weight gradients. The head runs in backward passes alone.
+    const auto tokens = static_cast<double>(stage.micro_batch * stage.context);
+    StageRange blocks = range;
+    blocks.head = false;
+    const double all = stage_flops_per_token(e.model, range, stage.context) * tokens * 1e-12;
+    const double forward = stage_flops_per_token(e.model, blocks, stage.context) * tokens * 1e-12 / 3;
+    costs.forward.push_back(forward);
+    costs.backward_weight.push_back(forward);
+    costs.backward_input.push_back(all - 2 * forward + (e.layout.recompute == "full" ? forward : 0));
+  }
+  return costs;
 }
 
 GrainMap grain_map(const Experiment& e, const MeshCoordinate& at) {

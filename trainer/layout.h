@@ -11,6 +11,7 @@
 #include "parallel/parameter_store.h"
 #include "parallel/rank_groups.h"
 #include "parallel/schedule.h"
+#include "parallel/schedule_checks.h"
 #include "trainer/experiment.h"
 
 namespace baekji {
@@ -22,8 +23,9 @@ std::vector<StageRange> stage_ranges(const Experiment& e);
 /// Those of the stages of one pipeline rank, by virtual stage.
 std::vector<StageRange> stage_ranges_of(const Experiment& e, std::int64_t pipeline_rank);
 
-/// One step of a pipeline, for a data rank that has the most replicas; validated. Throws when the micro-batches cannot
-/// be scheduled so.
+/// One step of a pipeline, for a data rank that has the most replicas: the named schedule, or the one of
+/// layout.schedule_file; validated. Throws when the micro-batches cannot be scheduled so, or weight gradients that come
+/// later would need what recomputation drops.
 Schedule schedule_of(const Experiment& e, const TrainingStage& stage);
 
 GrainMap grain_map(const Experiment& e, const MeshCoordinate& at);
@@ -31,6 +33,9 @@ GrainMap grain_map(const Experiment& e, const MeshCoordinate& at);
 /// What the rank at `at` holds. `ranks` is null to measure memory.
 ParameterStore::Args store_args(const Experiment& e, const ModelParameters& declared, const MeshCoordinate& at,
                                 const RankGroups* ranks);
+
+/// What the passes of the stages cost, in units of 10^12 operations of one micro-batch, recomputation included.
+PassCosts pass_costs(const Experiment& e, const TrainingStage& stage);
 
 Recompute recompute_of(const LayoutConfig& layout);
 

@@ -68,7 +68,8 @@ void MetricsWriter::step(const StepMetrics& m) {
                        {"step_s", m.step_s},
                        {"tokens_per_s", m.tokens_per_s},
                        {"mfu", m.mfu},
-                       {"memory_bytes", m.memory_bytes}}));
+                       {"memory_bytes", m.memory_bytes},
+                       {"save_stall_ms", m.save_stall_ms}}));
 }
 
 void MetricsWriter::validation(std::int64_t step, const std::map<std::string, double>& loss_by_source) {
@@ -115,7 +116,9 @@ std::vector<StepMetrics> read_metrics(FileSystem& files, const std::filesystem::
                      .step_s = number_or_nan(line.at("step_s")),
                      .tokens_per_s = number_or_nan(line.at("tokens_per_s")),
                      .mfu = number_or_nan(line.at("mfu")),
-                     .memory_bytes = line.at("memory_bytes").get<std::int64_t>()});
+                     .memory_bytes = line.at("memory_bytes").get<std::int64_t>(),
+                     // Lines from before it was measured lack it.
+                     .save_stall_ms = number_or_nan(line.value("save_stall_ms", json(0.0)))});
     } catch (const json::exception& problem) {
       throw Error("a line of the metrics lacks a key or has one of a wrong type")
           .values("the keys of StepMetrics", line.dump())

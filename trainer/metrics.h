@@ -36,6 +36,7 @@ struct StepMetrics {
   double tokens_per_s = 0;
   double mfu = 0;  ///< share of the measured matmul ceiling
   std::int64_t memory_bytes = 0;
+  double save_stall_ms = 0;  ///< training stood still for checkpoints since the line before; in no step_s
 };
 
 /// Appends to the three files. A line is handed to the system in one write as soon as it is known, so that a killed run

@@ -1,10 +1,8 @@
 #include "trainer/run_history.h"
 
-#include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 
-#include "parallel/gather_text.h"
 #include "proof/contract.h"
 #include "proof/genesis.h"
 
@@ -27,7 +25,7 @@ RunHistory::RunHistory(Args args, RunState state, Communicator& world, ThreadPoo
       state_(std::move(state)),
       world_(world),
       pool_(pool),
-      checkpoints_(args_.folder.checkpoints()),
+      checkpoints_(args_.folder.checkpoints(), args_.files),
       contract_(contract_digest(args_.contract)) {
   std::int32_t has_past = 0;
   if (leads()) {
@@ -39,6 +37,14 @@ RunHistory::RunHistory(Args args, RunState state, Communicator& world, ThreadPoo
     resume();
   else
     start();
+  saver_.emplace(CheckpointSaver::Args{.store = checkpoints_,
+                                       .owned = state_.owned,
+                                       .beside_training = args_.save_beside_training,
+                                       .keep = args_.keep,
+                                       .anchor_every = args_.anchor_every,
+                                       .root_of = state_.root_of,
+                                       .announce = [this](const CheckpointInfo& info) { announce(info); }},
+                 world_, pool_);
 }
 
 void RunHistory::start() {
@@ -54,7 +60,7 @@ void RunHistory::start() {
     files.write(args_.folder.contract(), args_.contract);
   }
   fill_genesis(state_.held, static_cast<std::uint64_t>(args_.seed), pool_);
-  last_root_ = state_.root();
+  last_root_ = compute_root();
   if (leads()) {
     ledger_ = Ledger::create(args_.folder.ledger(),
                              {.contract = contract_, .state_root = *last_root_, .kernel_set = args_.kernel_set});
@@ -121,7 +127,7 @@ void RunHistory::resume() {
     load(saved_step_);
   } else {
     fill_genesis(state_.held, static_cast<std::uint64_t>(args_.seed), pool_);
-    last_root_ = state_.root();
+    last_root_ = compute_root();
     if (leads()) {
       require_equal(to_hex(ledger_->genesis().state_root), to_hex(*last_root_), "step 0 does not regenerate",
                     args_.folder.root.string());
@@ -136,13 +142,13 @@ void RunHistory::resume() {
 void RunHistory::load(std::int64_t step) {
   Checkpoint checkpoint = Checkpoint::open(checkpoints_.path_of(step));
   checkpoint.load(state_.held);
-  last_root_ = state_.root();
+  last_root_ = compute_root();
   check_loaded_state(checkpoint.info(), *last_root_);
 }
 
 void RunHistory::record(StepRecord record, bool with_root) {
   last_root_.reset();
-  if (with_root) record.state_root = last_root_ = state_.root();
+  if (with_root) record.state_root = last_root_ = compute_root();
   position_ = {.step = record.step, .updates = record.updates, .position = record.position, .tokens = record.tokens};
   if (!leads()) return;
   if (record.step > ledger_->last_step()) {
@@ -165,52 +171,42 @@ void RunHistory::record_event(std::string_view name, const nlohmann::json& detai
 }
 
 Digest RunHistory::root() const {
-  return last_root_ ? *last_root_ : state_.root();
+  return last_root_ ? *last_root_ : compute_root();
 }
 
-std::filesystem::path RunHistory::save() {
-  const Digest root = this->root();
-  last_root_ = root;
-  const CheckpointInfo info{.step = position_.step,
-                            .updates = position_.updates,
-                            .position = position_.position,
-                            .tokens = position_.tokens,
-                            .tensor_grains = args_.tensor_grains,
-                            .contract = contract_,
-                            .state_root = root,
-                            .kernel_set = args_.kernel_set};
-  if (leads()) {
-    // The root stands in the ledger before the checkpoint can be found: a crash between the two loses nothing.
-    ledger_->append_event("checkpoint", {{"step", info.step}, {"state_root", to_hex(root)}});
-    ledger_->sync();
-  }
-  write_checkpoint(info);
-  saved_step_ = position_.step;
-  if (leads()) checkpoints_.prune(args_.keep, args_.anchor_every);
-  return checkpoints_.path_of(info.step);
+Digest RunHistory::compute_root() const {
+  return state_.root_of(state_leaves(state_.owned, pool_));
 }
 
-// Every owner writes its shard; rank 0 makes the directory before, and a checkpoint of them after.
-void RunHistory::write_checkpoint(const CheckpointInfo& info) {
-  if (world_.size() == 1) {
-    checkpoints_.save(info, state_.owned);
-    return;
+void RunHistory::begin_save(bool wait) {
+  saver_->begin({.step = position_.step,
+                 .updates = position_.updates,
+                 .position = position_.position,
+                 .tokens = position_.tokens,
+                 .tensor_grains = args_.tensor_grains,
+                 .contract = contract_,
+                 .kernel_set = args_.kernel_set},
+                last_root_, wait);
+}
+
+// The root stands in the ledger before the checkpoint can be found: a crash between the two loses nothing.
+void RunHistory::announce(const CheckpointInfo& info) {
+  ledger_->append_event("checkpoint", {{"step", info.step}, {"state_root", to_hex(info.state_root)}});
+  ledger_->sync();
+}
+
+std::optional<SavedCheckpoint> RunHistory::advance_save() {
+  std::optional<SavedCheckpoint> saved = saver_->advance();
+  if (!saved) return saved;
+  saved_step_ = saved->step;
+  if (saved->step == position_.step) last_root_ = saved->root;
+  return saved;
+}
+
+SavedCheckpoint RunHistory::finish_save() {
+  while (true) {
+    if (const auto saved = advance_save()) return *saved;
   }
-  if (leads()) checkpoints_.begin(info.step);
-  std::vector<std::int32_t> owns(static_cast<std::size_t>(world_.size()));
-  std::int32_t mine = state_.owned.empty() ? 0 : 1;
-  world_.all_gather(Tensor(&mine, DType::kInt32, {1}), Tensor(owns.data(), DType::kInt32, {world_.size()}));
-  std::string record;
-  if (mine != 0) {
-    const auto writer = std::count(owns.begin(), owns.begin() + world_.rank(), 1);
-    record = encode_shard_record(checkpoints_.write_shard(info.step, writer, state_.owned));
-  }
-  std::vector<ShardRecord> records;
-  for (const std::string& text : gather_text(world_, record)) {
-    if (!text.empty()) records.push_back(decode_shard_record(text));
-  }
-  if (leads()) checkpoints_.commit(info, records);
-  world_.barrier();  // nobody prunes or reads before it is there
 }
 
 }  // namespace baekji

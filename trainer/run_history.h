@@ -16,6 +16,8 @@
 #include "core/thread_pool.h"
 #include "parallel/communicator.h"
 #include "proof/ledger.h"
+#include "proof/state_root.h"
+#include "trainer/checkpoint_saver.h"
 #include "trainer/folder_lock.h"
 
 namespace baekji {
@@ -46,7 +48,8 @@ struct RunPosition {
 struct RunState {
   std::span<const StateShard> held;  ///< filled by step 0 and by loads
   std::vector<StateShard> owned;     ///< what this rank saves; the ranks together own every chunk once
-  std::function<Digest()> root;      ///< the state root of the whole model; collective
+  /// The state root of the whole model, from the leaves of what each rank owns; collective.
+  std::function<Digest(std::span<const StateLeaf>)> root_of;
 };
 
 /// Over several ranks every call is collective, and rank 0 of `world` alone writes contract and ledger and decides
@@ -61,6 +64,8 @@ class RunHistory {
     std::int64_t tensor_grains = 1;
     std::int64_t keep = 2;
     std::int64_t anchor_every = 0;
+    bool save_beside_training = false;             ///< takes the memory for it: 12 bytes for each owned element
+    FileSystem& files = posix_file_system();       ///< of the checkpoints
     bool accept_kernel_set = false;                ///< go on although another kernel set computed the run so far
     std::function<void(const std::string&)> warn;  ///< told of damage that was found and survived
   };
@@ -77,12 +82,25 @@ class RunHistory {
   void record(StepRecord record, bool with_root);
   void record_event(std::string_view name, const nlohmann::json& details);
 
-  /// Saves the state after the last recorded step, notes it in the ledger, and deletes what need not be kept. On
-  /// failure nothing that was good is lost. Returns the checkpoint's path.
-  std::filesystem::path save();
+  /// Begins to save the state after the last recorded step, as it is now; one save at a time. It notes the state in the
+  /// ledger, then commits the checkpoint, then deletes what need not be kept. With `wait` (or when the history does not
+  /// save beside training) the state may not change before finish_save().
+  void begin_save(bool wait);
+  /// Whether a save is not complete; the same on all ranks.
+  bool saving() const { return saver_->under_way(); }
+  /// Whether advance_save() would wait for this rank's writer.
+  bool writing() const { return saver_->working(); }
+  /// Takes the save under way one step further; gives the checkpoint once it is complete. Call when no rank is writing,
+  /// or to wait for them. On failure nothing that was good is lost.
+  std::optional<SavedCheckpoint> advance_save();
+  /// All that is left of the save under way.
+  SavedCheckpoint finish_save();
   /// Whether the newest checkpoint is of the last recorded step.
   bool saved() const { return saved_step_ == position_.step; }
+  /// How long this rank stood still for saves so far.
+  double stalled_ms() const { return saver_->stalled_ms(); }
 
+  /// The state root after the last recorded step; collective.
   Digest root() const;
 
  private:
@@ -91,7 +109,8 @@ class RunHistory {
   void resume();
   nlohmann::json find_position();
   void load(std::int64_t step);
-  void write_checkpoint(const CheckpointInfo& info);
+  void announce(const CheckpointInfo& info);
+  Digest compute_root() const;
   void check_same_run(const GenesisRecord& genesis) const;
 
   Args args_;
@@ -106,6 +125,7 @@ class RunHistory {
   std::int64_t saved_step_ = -1;
   bool resumed_ = false;
   std::optional<Digest> last_root_;  // of the state after the last recorded step, when computed
+  std::optional<CheckpointSaver> saver_;
 };
 
 }  // namespace baekji

@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <iostream>
 #include <limits>
@@ -62,13 +63,17 @@ struct RunLog::State {
   double seconds = 0;       // of the steps of this process
   std::int64_t tokens = 0;  // trained by this process
   double flops = 0;         // of those tokens
+  double stalls_ms = 0;     // up to the last step's line
+  std::int64_t saves = 0;   // of this process
+  double last_save_ms = 0;  // how long it took where nothing went on beside it
 };
 
 RunLog::RunLog(const Args& args) : state_(std::make_unique<State>(args)) {}
 RunLog::~RunLog() = default;
 
-void RunLog::step(std::int64_t step, const RunPosition& position, const StepResult& result, double step_s) {
+void RunLog::step(std::int64_t step, const RunPosition& position, const StepResult& result, const StepTimes& times) {
   State& s = *state_;
+  const double step_s = times.step_s;
   const double flops =
       flops_per_token(s.experiment.model, s.experiment.stage(step).context) * static_cast<double>(result.tokens);
   s.seconds += step_s;
@@ -83,7 +88,9 @@ void RunLog::step(std::int64_t step, const RunPosition& position, const StepResu
                             .step_s = step_s,
                             .tokens_per_s = static_cast<double>(result.tokens) / step_s,
                             .mfu = s.share(flops, step_s),
-                            .memory_bytes = resident_bytes()};
+                            .memory_bytes = resident_bytes(),
+                            .save_stall_ms = times.all_stalls_ms - s.stalls_ms};
+  s.stalls_ms = times.all_stalls_ms;
   s.metrics.step(metrics);
   s.scalars(step, {{"train/loss", metrics.loss},
                    {"train/grad_norm", metrics.grad_norm},
@@ -127,6 +134,13 @@ void RunLog::validation(std::int64_t step, const std::vector<SourceLoss>& losses
   say(text);
 }
 
+void RunLog::saved(const SavedCheckpoint& checkpoint) {
+  state_->saves += 1;
+  state_->last_save_ms = checkpoint.stalled_ms;
+  say(fmt::format("saved      {} (stalled {:.0f} ms, written in {:.0f} ms)", checkpoint.path.string(),
+                  checkpoint.stalled_ms, checkpoint.written_ms));
+}
+
 void RunLog::say(const std::string& text) {
   state_->printer.say(text);
 }
@@ -152,6 +166,12 @@ void RunLog::finish(const Summary& summary) {
   if (s.tokens > 0) {  // a complete run that is started again has trained nothing: the old rates stay unknown, not zero
     json["seconds"] = s.seconds;
     json["tokens_per_s"] = static_cast<double>(s.tokens) / s.seconds;
+    // The save after the last step kept no step waiting.
+    const double stall_ms = std::max(0.0, summary.all_stalls_ms - s.last_save_ms);
+    json["saves"] = s.saves;
+    json["save_stall_ms"] = stall_ms;
+    json["save_stall_share"] = stall_ms / (1e3 * s.seconds + stall_ms);
+    json["last_save_ms"] = s.last_save_ms;
     if (s.ceiling_flops > 0) {
       json["matmul_ceiling_flops"] = s.ceiling_flops;
       json["mfu"] = s.share(s.flops, s.seconds);

@@ -33,12 +33,17 @@ class RunLog {
   explicit RunLog(const Args& args);
   ~RunLog();
 
+  struct StepTimes {
+    double step_s = 0;
+    double all_stalls_ms = 0;  ///< training stood still for checkpoints, in this process so far
+  };
   /// One finished step.
-  void step(std::int64_t step, const RunPosition& position, const StepResult& result, double step_s);
+  void step(std::int64_t step, const RunPosition& position, const StepResult& result, const StepTimes& times);
   /// Norms by parameter name.
   void norms(std::int64_t step, const std::map<std::string, double>& gradient,
              const std::map<std::string, double>& weight);
   void validation(std::int64_t step, const std::vector<SourceLoss>& losses);
+  void saved(const SavedCheckpoint& checkpoint);
   /// A line for people, on its own.
   void say(const std::string& text);
   void warn(const std::string& text);
@@ -49,6 +54,7 @@ class RunLog {
     std::map<std::string, double> unigram_entropy;  ///< nats per token, by source
     std::string checkpoint;
     std::string state_root;
+    double all_stalls_ms = 0;  ///< as of StepTimes
   };
   /// Writes the loss curve and summary.json and prints where they are.
   void finish(const Summary& summary);

@@ -1,5 +1,6 @@
 #include "trainer/trainer.h"
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -13,6 +14,7 @@
 #include "proof/contract.h"
 #include "trainer/agreement.h"
 #include "trainer/engine.h"
+#include "trainer/memory_plan.h"
 #include "trainer/run_history.h"
 #include "trainer/run_log.h"
 
@@ -50,11 +52,6 @@ DType compute_type(const Experiment& e) {
   return element_types(e.numerics).compute;
 }
 
-int thread_count(const LayoutConfig& layout, int ranks_on_machine) {
-  if (layout.threads > 0) return narrow<int>(layout.threads);
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / ranks_on_machine);
-}
-
 // The FLOP/s that all ranks reach together, each on its own threads at the same time as the others; 0: not measured.
 double measure_ceilings(const Experiment& e, ThreadPool& pool, Communicator& world) {
   if (!e.log.measure_ceiling) return 0;
@@ -62,30 +59,6 @@ double measure_ceilings(const Experiment& e, ThreadPool& pool, Communicator& wor
   auto flops = static_cast<std::int64_t>(measure_matmul_ceiling(pool, compute_type(e)));
   world.all_reduce(Tensor(&flops, DType::kInt64, {1}), ReduceOp::kSumInteger);
   return static_cast<double>(flops);
-}
-
-// Stores are read in place: the pages of their files that training has touched count as the process's memory, although
-// the system may take them back at any time. At most all of a store, and at most what the steps read.
-std::int64_t mapped_bytes(const Experiment& e, std::span<const TokenStore> stores) {
-  std::int64_t tokens_read = 0;
-  for (const TrainingStage& stage : e.stages) {
-    tokens_read = std::max(tokens_read, e.run.steps * stage.global_batch * stage.context);
-  }
-  std::int64_t total = 0;
-  for (const TokenStore& store : stores) {
-    const std::int64_t offsets_bytes = 8 * store.info().documents;
-    total += std::min(store.tokens(), tokens_read) * token_width_bytes(store.vocabulary()) + offsets_bytes;
-  }
-  return total;
-}
-
-// The table printed before step 1. `program_bytes` is what the process took before anything was bound.
-std::string memory_plan(const Experiment& e, Kernels& kernels, std::int64_t program_bytes,
-                        std::span<const TokenStore> stores, const MeshCoordinate& at = {}) {
-  const std::unique_ptr<Arena> plan = Engine::plan(e, kernels, at);
-  if (!stores.empty()) plan->note("token stores (mapped)", mapped_bytes(e, stores));
-  plan->note("program and libraries", program_bytes);
-  return memory_table(*plan);
 }
 
 class Run {
@@ -111,11 +84,13 @@ class Run {
                   .tensor_grains = e.numerics.tensor_grains,
                   .keep = e.run.keep,
                   .anchor_every = e.run.anchor_every,
+                  .save_beside_training = e.run.saves_beside_training(),
+                  .files = options.checkpoint_files,
                   .accept_kernel_set = options.accept_kernel_set,
                   .warn = [this](const std::string& text) { early_warnings_.push_back(text); }},
                  {.held = engine_.shards(),
                   .owned = engine_.owned_shards(),
-                  .root = [this] { return engine_.state_root(pool_); }},
+                  .root_of = [this](std::span<const StateLeaf> hashed) { return engine_.state_root(hashed); }},
                  world, pool_) {
     if (world.rank() != 0) return;
     log_ = std::make_unique<RunLog>(RunLog::Args{
@@ -125,7 +100,7 @@ class Run {
   void go() {
     introduce();
     const StopOnSignal guard;
-    agree_to_stop();
+    agree();
     while (history_.position().step < e_.run.steps && !stopping_) one_step(history_.position().step + 1);
     finish();
   }
@@ -138,11 +113,13 @@ class Run {
     return ranks_;
   }
 
-  // A signal reaches the ranks at different moments: they stop after the same step.
-  void agree_to_stop() {
-    std::int32_t stop = stop_requested ? 1 : 0;
-    ranks_.world().all_reduce(Tensor(&stop, DType::kInt32, {1}), ReduceOp::kMax);
-    stopping_ = stop != 0;
+  // A signal reaches the ranks, and their shards the disk, at different moments: all ranks act on it after the same
+  // step.
+  void agree() {
+    std::array<std::int32_t, 2> any{stop_requested ? 1 : 0, history_.writing() ? 1 : 0};
+    ranks_.world().all_reduce(Tensor(any.data(), DType::kInt32, {std::ssize(any)}), ReduceOp::kMax);
+    stopping_ = any[0] != 0;
+    all_written_ = any[1] == 0;
   }
 
   void say(const std::string& text) {
@@ -168,7 +145,9 @@ class Run {
     say(fmt::format("layout     {}, {} threads", e_.layout.mesh().describe(), pool_.threads()));
     say(fmt::format("run        {} -> {} steps in {}{}", history_.position().step, e_.run.steps, folder_.root.string(),
                     history_.resumed() ? " (going on)" : ""));
-    say("planned memory\n" + memory_plan(e_, *kernels_, program_bytes_, loader_.stores(), ranks_.coordinate()));
+    say("planned memory\n" +
+        memory_table(*memory_plan(
+            e_, *kernels_, {.program_bytes = program_bytes_, .stores = loader_.stores(), .at = ranks_.coordinate()})));
   }
 
   void one_step(std::int64_t step) {
@@ -177,7 +156,7 @@ class Run {
     const auto start = std::chrono::steady_clock::now();
     const RunPosition before = history_.position();
     const StepResult result = engine_.step(step, before.updates + 1);
-    agree_to_stop();
+    agree();
     const bool last = step == e_.run.steps || stopping_;
     const bool checkpoint = last || due(step, e_.run.checkpoint_every);
     const bool is_void = result.outcome.is_void;
@@ -192,17 +171,32 @@ class Run {
                      .void_tensor = result.outcome.void_parameter},
                     due(step, e_.run.root_every));
     const double step_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    if (log_) log_->step(step, history_.position(), result, step_s);
+    if (log_) log_->step(step, history_.position(), result, {.step_s = step_s, .all_stalls_ms = history_.stalled_ms()});
+    if (history_.saving() && all_written_) tell(history_.advance_save());
     if (due(step, e_.log.detail_every)) {
       const std::map<std::string, double> weights = engine_.weight_norms();
       if (log_) log_->norms(step, engine_.optimizer().gradient_norms(), weights);
     }
     count_void(step, result);
     if (!last && due(step, e_.run.evaluate_every)) validate(step);
-    if (checkpoint) save();
+    if (checkpoint) save(last);
   }
 
-  void save() { say("saved      " + history_.save().string()); }
+  // After the last step there is nothing to go on with: training waits, and no copy is made.
+  void save(bool last) {
+    finish_save();
+    const bool wait = last || !e_.run.saves_beside_training();
+    history_.begin_save(wait);
+    if (wait) finish_save();
+  }
+
+  void finish_save() {
+    if (history_.saving()) tell(history_.finish_save());
+  }
+
+  void tell(const std::optional<SavedCheckpoint>& saved) {
+    if (saved && log_) log_->saved(*saved);
+  }
 
   void count_void(std::int64_t step, const StepResult& result) {
     void_in_a_row_ = result.outcome.is_void ? void_in_a_row_ + 1 : 0;
@@ -211,6 +205,7 @@ class Run {
       log_->warn(fmt::format("step {} is void: the gradient of {} is not finite or out of range; no weight was changed",
                              step, result.outcome.void_parameter));
     if (void_in_a_row_ < e_.run.max_void_steps) return;
+    finish_save();
     throw Error(fmt::format("{} void steps in a row", void_in_a_row_))
         .values(fmt::format("fewer than run.max_void_steps = {}", e_.run.max_void_steps),
                 fmt::format("step {}, tensor {}", step, result.outcome.void_parameter))
@@ -247,12 +242,14 @@ class Run {
 
   void finish() {
     const std::int64_t step = history_.position().step;
-    if (!history_.saved()) save();
+    finish_save();
+    if (!history_.saved()) save(true);
     if (stopping_) {
       say(fmt::format("stopped at step {} by a signal; start the same command again to go on", step));
       return;
     }
     RunLog::Summary summary{.position = history_.position(), .validation = validate(step)};
+    summary.all_stalls_ms = history_.stalled_ms();
     summary.state_root = to_hex(history_.root());
     if (!log_) return;
     for (std::size_t i = 0; i < loader_.stores().size(); ++i) {
@@ -281,6 +278,7 @@ class Run {
   RunHistory history_;
   std::unique_ptr<RunLog> log_;  // rank 0
   bool stopping_ = false;
+  bool all_written_ = true;  ///< no rank's writer is at work
   std::int64_t void_in_a_row_ = 0;
 };
 
@@ -294,20 +292,6 @@ void train(const Experiment& experiment, const TrainOptions& options, Communicat
     if (options.failed) options.failed(error.what());
     throw;
   }
-}
-
-std::string dry_run(const Experiment& e) {
-  ThreadPool pool(thread_count(e.layout, 1));
-  const std::unique_ptr<Kernels> kernels = make_cpu_kernels(pool);
-  std::string text = fmt::format("mesh       {}\n", e.layout.mesh().describe());
-  text += fmt::format("model      {} parameters, {:.4g} FLOPs per token\n", parameter_count(e.model),
-                      flops_per_token(e.model, e.model.context));
-  for (const TrainingStage& stage : e.stages) {
-    text += fmt::format("from step {}: context {}, global batch {} in {} micro-batches, {} tokens per step\n",
-                        stage.from_step, stage.context, stage.global_batch, stage.global_batch / stage.micro_batch,
-                        stage.global_batch * stage.context);
-  }
-  return text + "planned memory of each rank\n" + memory_plan(e, *kernels, resident_bytes(), {});
 }
 
 }  // namespace baekji

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "core/file_system.h"
 #include "parallel/communicator.h"
 #include "trainer/experiment.h"
 
@@ -17,14 +18,13 @@ struct TrainOptions {
   /// Called with the text of an error before it leaves train(), while the memory that other ranks may be reading from
   /// is still there.
   std::function<void(const std::string&)> failed;
+  FileSystem& checkpoint_files = posix_file_system();  ///< tests hold a save up, or make it fail
 };
 
 /// Trains the experiment from where its run folder stands (step 0 if it is new) to run.steps. SIGINT and SIGTERM finish
-/// the running step, save, and return. Throws Error; the last good checkpoint then stands.
+/// the running step, save, and return. Throws Error; the last good checkpoint then stands. No save is under way when it
+/// returns.
 /// Collective over `world`, which has one rank for each place of the mesh; rank 0 speaks and keeps the run's files.
 void train(const Experiment& experiment, const TrainOptions& options, Communicator& world);
-
-/// What `train --dry-run` prints: mesh, schedule, contract-free facts and the planned memory. Needs no data.
-std::string dry_run(const Experiment& experiment);
 
 }  // namespace baekji

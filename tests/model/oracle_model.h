@@ -65,7 +65,7 @@ class OracleModel {
                              .shape = setup.shape},
                  .rope_theta = 100.0,
                  .loss_chunk = setup.loss_chunk,
-                 .split_backward = setup.split_backward},
+                 .whole_backward = !setup.split_backward},
                 arena_),
         stage_({.declared = declared_,
                 .range = whole_model(setup_.model),

@@ -35,7 +35,7 @@ class MetricsTest : public testing::Test {
   std::filesystem::path folder_;
 };
 
-TEST_F(MetricsTest, LineHasExactlyTheNineKeysInOrderAndReadsBackExactly) {
+TEST_F(MetricsTest, LineHasExactlyTheTenKeysInOrderAndReadsBackExactly) {
   const StepMetrics in{.step = 7,
                        .tokens = 57344,
                        .loss = 5.0 / 3,
@@ -44,18 +44,28 @@ TEST_F(MetricsTest, LineHasExactlyTheNineKeysInOrderAndReadsBackExactly) {
                        .step_s = 0.25,
                        .tokens_per_s = 32768.5,
                        .mfu = 0.61,
-                       .memory_bytes = 1 << 30};
+                       .memory_bytes = 1 << 30,
+                       .save_stall_ms = 12.5};
   writer(0).step(in);
   const std::string text = files_.read(folder_ / kMetricsFile);
   std::string keys;
   const auto line = nlohmann::ordered_json::parse(text);
   for (const auto& [key, value] : line.items()) keys += key + " ";
-  EXPECT_EQ(keys, "step tokens loss grad_norm learning_rate step_s tokens_per_s mfu memory_bytes ");
+  EXPECT_EQ(keys, "step tokens loss grad_norm learning_rate step_s tokens_per_s mfu memory_bytes save_stall_ms ");
   EXPECT_EQ(text.find('\n'), text.size() - 1);
   const StepMetrics out = read_metrics(files_, folder_).at(0);
   EXPECT_EQ(out.loss, in.loss);
   EXPECT_EQ(out.learning_rate, in.learning_rate);
   EXPECT_EQ(out.memory_bytes, in.memory_bytes);
+  EXPECT_EQ(out.save_stall_ms, in.save_stall_ms);
+}
+
+TEST_F(MetricsTest, LinesFromBeforeStallsWereMeasuredAreRead) {
+  writer(0).step({.step = 1, .save_stall_ms = 3});
+  std::string text = files_.read(folder_ / kMetricsFile);
+  text.replace(text.find(",\"save_stall_ms\":3.0"), 20, "");
+  files_.write(folder_ / kMetricsFile, text);
+  EXPECT_EQ(read_metrics(files_, folder_).at(0).save_stall_ms, 0);
 }
 
 TEST_F(MetricsTest, NonFiniteNumbersAreNull) {

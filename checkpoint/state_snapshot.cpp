@@ -1,0 +1,36 @@
+#include "checkpoint/state_snapshot.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace baekji {
+namespace {
+
+// 1 MiB: long enough for the full rate of the memory, short enough to share among threads.
+constexpr std::int64_t kPieceElements = std::int64_t{1} << 18;
+
+}  // namespace
+
+StateSnapshot::StateSnapshot(std::span<const StateShard> owned, ThreadPool& pool)
+    : shards_(owned.begin(), owned.end()) {
+  for (StateShard& shard : shards_) {
+    for (float*& values : shard.values) {
+      const float* const from = values;
+      values = arena_.allocate("checkpoint snapshot", DType::kFloat32, {shard.count}).as<float>();
+      for (std::int64_t begin = 0; begin < shard.count; begin += kPieceElements) {
+        const std::int64_t count = std::min(kPieceElements, shard.count - begin);
+        pieces_.push_back({.from = from + begin, .to = values + begin, .count = count});
+      }
+    }
+  }
+  take(pool);
+}
+
+void StateSnapshot::take(ThreadPool& pool) {
+  pool.run(static_cast<std::int64_t>(pieces_.size()), [&](std::int64_t i) {
+    const Piece& piece = pieces_[static_cast<std::size_t>(i)];
+    std::memcpy(piece.to, piece.from, static_cast<std::size_t>(piece.count) * sizeof(float));
+  });
+}
+
+}  // namespace baekji
