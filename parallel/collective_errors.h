@@ -7,20 +7,20 @@
 
 namespace baekji {
 
-/// Another rank of the group makes another call than this one.
-inline Error different_calls(int rank, const CollectiveCall& call, std::size_t other, const CollectiveCall& theirs,
-                             const std::string& place) {
+/// Another rank of the group makes another call than this one. `mine` and `other` name the ranks.
+inline Error different_calls(const std::string& mine, const CollectiveCall& call, const std::string& other,
+                             const CollectiveCall& theirs, const std::string& place) {
   return Error("ranks of a group make different calls")
-      .values(fmt::format("rank {}: {}", rank, call.describe()), fmt::format("rank {}: {}", other, theirs.describe()))
+      .values(fmt::format("{}: {}", mine, call.describe()), fmt::format("{}: {}", other, theirs.describe()))
       .at(place)
       .hint("every rank of a group must make the same calls in the same order");
 }
 
 /// What came is not what this rank was to receive.
-inline Error different_message(int rank, const CollectiveCall& call, int from, const CollectiveCall& sent,
-                               const std::string& place) {
+inline Error different_message(const std::string& mine, const CollectiveCall& call, const std::string& from,
+                               const CollectiveCall& sent, const std::string& place) {
   return Error("sender and receiver disagree")
-      .values(fmt::format("rank {}: {}", rank, call.describe()), fmt::format("rank {}: {}", from, sent.describe()))
+      .values(fmt::format("{}: {}", mine, call.describe()), fmt::format("{}: {}", from, sent.describe()))
       .at(place);
 }
 

@@ -34,15 +34,23 @@ std::string CollectiveCall::describe() const {
   if (kind == CollectiveKind::kAllReduce || kind == CollectiveKind::kReduceScatter) {
     text += detail == static_cast<int>(ReduceOp::kMax) ? " (max)" : " (sum)";
   }
-  if (kind == CollectiveKind::kBroadcast) text += fmt::format(" from rank {}", detail);
+  if (kind == CollectiveKind::kBroadcast) text += fmt::format(" from number {} of the group", detail);
   return text;
 }
 
 Communicator::Communicator(int rank, int size, std::string name, std::shared_ptr<CommunicatorWatch> watch)
     : rank_(rank), size_(size), name_(std::move(name)), watch_(std::move(watch)) {}
 
+std::string CommunicatorWatch::who(std::int64_t job_rank) const {
+  return rank_name ? rank_name(job_rank) : fmt::format("rank {}", job_rank);
+}
+
+std::string Communicator::who(int rank) const {
+  return watch_->who(job_rank(rank));
+}
+
 std::string Communicator::place() const {
-  return fmt::format("rank {} of {} of the {} group, step {}", rank_, size_, name_, watch_->step.load());
+  return fmt::format("{}, {} group, step {}", who(rank_), name_, watch_->step.load());
 }
 
 CollectiveCall Communicator::begin(CollectiveKind kind, const Tensor& values, int detail, std::int64_t sent_bytes) {

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -50,6 +51,9 @@ struct CommunicatorWatch {
   double limit_s = 600;               ///< a call that takes longer is an error that names who has not arrived
   bool compare_calls = kDebug;        ///< ranks compare their calls before each one, at the cost of a small exchange
   std::atomic<std::int64_t> step{0};  ///< the training step, for messages
+  /// What messages call a rank of the job; empty: "rank 3". Set before the communicators are made.
+  std::function<std::string(std::int64_t job_rank)> rank_name;
+  std::string who(std::int64_t job_rank) const;
 };
 
 /// Bytes that this rank has sent, counted as bandwidth-optimal algorithms would send them (docs/parallel.md).
@@ -101,10 +105,14 @@ class Communicator {
 
   const std::string& name() const { return name_; }
   const std::shared_ptr<CommunicatorWatch>& watch() const { return watch_; }
-  /// "rank 2 of 4 of the tensor group, step 17"
+  /// Messages name ranks by their number in the job, also those of a smaller group: "rank 5 (pipeline 1, data 0, tensor
+  /// 1)".
+  std::string who(int rank) const;
+  /// "rank 5 (pipeline 1, data 0, tensor 1), tensor group, step 17"
   std::string place() const;
 
  private:
+  virtual int job_rank(int rank) const = 0;  ///< the number in the job of a rank of this group
   virtual std::unique_ptr<Communicator> do_split(const CollectiveCall& call, int color, int key,
                                                  const std::string& name) = 0;
   virtual void do_all_reduce(const CollectiveCall& call, const Tensor& values, ReduceOp op) = 0;

@@ -3,8 +3,11 @@
 #include <mpi.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <deque>
+#include <exception>
+#include <map>
 #include <thread>
 #include <vector>
 
@@ -44,74 +47,92 @@ void larger(void* from, void* into, int* count, MPI_Datatype* type) {
   }
 }
 
-// How many calls each rank has begun on each of its communicators, in its own memory: the others read it when they have
-// waited too long, also from a rank that is stopped. One window for the whole job: windows of groups that one split has
-// made get in one another's way in OpenMPI 4.1.
-class ArrivalTable {
+// Who is where, asked when a call takes too long. A rank counts the calls that it has begun on each communicator, and
+// tells its count to whoever asks, as long as it waits itself. One that is stopped, has ended or computes gives no
+// answer. Not a window that the others read: over plain TCP a rank must help to have its memory read, and whoever reads
+// from a stopped one waits for ever.
+class RollCall {
  public:
-  static constexpr int kSlots = 4096;
-
-  explicit ArrivalTable(const std::string& place) {
+  explicit RollCall(const std::string& place) {
     check(MPI_Comm_dup(MPI_COMM_WORLD, &world_), "MPI_Comm_dup", place);
-    check(
-        MPI_Win_allocate(kSlots * sizeof(std::int64_t), sizeof(std::int64_t), MPI_INFO_NULL, world_, &begun_, &window_),
-        "MPI_Win_allocate", place);
-    std::fill_n(begun_, kSlots, 0);
-    check(MPI_Win_lock_all(MPI_MODE_NOCHECK, window_), "MPI_Win_lock_all", place);
-    check(MPI_Barrier(world_), "MPI_Barrier", place);
+    MPI_Comm_set_errhandler(world_, MPI_ERRORS_RETURN);
   }
-  ~ArrivalTable() {
-    // After an error the others may never come to a collective free; the job is about to be ended anyway.
-    if (broken_) return;
-    MPI_Win_unlock_all(window_);
-    MPI_Win_free(&window_);
-    MPI_Comm_free(&world_);
+  ~RollCall() {
+    if (!broken()) MPI_Comm_free(&world_);
   }
-  ArrivalTable(const ArrivalTable&) = delete;
-  ArrivalTable& operator=(const ArrivalTable&) = delete;
+  RollCall(const RollCall&) = delete;
+  RollCall& operator=(const RollCall&) = delete;
 
   /// The slot of a new communicator: one that none of its ranks has taken. Collective on it.
   int take_slot(MPI_Comm group, const std::string& place) {
     int slot = 0;
     check(MPI_Allreduce(&next_, &slot, 1, MPI_INT, MPI_MAX, group), "MPI_Allreduce", place);
     next_ = slot + 1;
-    if (slot >= kSlots) {
-      throw Error("too many communicators").values(fmt::format("at most {}", kSlots), "one more").at(place);
-    }
+    begun_.resize(static_cast<std::size_t>(next_));
     return slot;
   }
-  void arrive(int slot) {
-    begun_[slot] += 1;
-    MPI_Win_sync(window_);
+  void arrive(int slot) { begun_[static_cast<std::size_t>(slot)] += 1; }
+  /// Tells the ranks that have asked. Called while this rank waits.
+  void answer() {
+    for (Note note{}; take(kQuestion, note);) send(narrow<int>(note[0]), kAnswer, note[1]);
   }
-  /// The ranks of `group` that have begun fewer calls than this one, by their numbers in it and in the job.
-  std::vector<std::string> absent(MPI_Comm group, int slot) const {
-    MPI_Group members = MPI_GROUP_NULL;
-    MPI_Group all = MPI_GROUP_NULL;
-    MPI_Comm_group(group, &members);
-    MPI_Comm_group(world_, &all);
-    int size = 0;
-    MPI_Group_size(members, &size);
-    std::vector<std::string> result;
-    for (int rank = 0; rank < size; ++rank) {
-      int target = 0;
-      MPI_Group_translate_ranks(members, 1, &rank, all, &target);
-      std::int64_t begun = 0;
-      MPI_Get(&begun, 1, MPI_INT64_T, target, slot, 1, MPI_INT64_T, window_);
-      MPI_Win_flush(target, window_);
-      if (begun < begun_[slot]) result.push_back(fmt::format("rank {} (rank {} of the job)", rank, target));
+
+  struct Missing {
+    std::vector<int> absent;  ///< have begun fewer calls than this rank
+    std::vector<int> silent;  ///< give no answer
+  };
+  /// Which of `job_ranks` a call on the communicator of `slot` waits for.
+  Missing ask(const std::vector<int>& job_ranks, int slot) {
+    constexpr auto kPatience = std::chrono::seconds(1);
+    for (const int rank : job_ranks) send(rank, kQuestion, slot);
+    std::map<std::int64_t, std::int64_t> counts;
+    const auto start = Clock::now();
+    while (counts.size() < job_ranks.size() && Clock::now() - start < kPatience) {
+      answer();  // another rank may ask the same
+      for (Note note{}; take(kAnswer, note);) counts[note[0]] = note[2];
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
-    MPI_Group_free(&members);
-    MPI_Group_free(&all);
-    return result;
+    Missing missing;
+    for (const int rank : job_ranks) {
+      const auto count = counts.find(rank);
+      if (count == counts.end()) missing.silent.push_back(rank);
+      if (count != counts.end() && count->second < begun(slot)) missing.absent.push_back(rank);
+    }
+    return missing;
   }
   void give_up() { broken_ = true; }
-  bool broken() const { return broken_; }
+  /// After an error the others may never come to a collective free; the job is about to be ended anyway.
+  bool broken() const { return broken_ || std::uncaught_exceptions() > 0; }
 
  private:
+  enum Tag : int { kQuestion = 1, kAnswer = 2 };
+  using Note = std::array<std::int64_t, 3>;  // sender, slot, the sender's count of it
+
+  // A rank may know fewer communicators than another.
+  std::int64_t begun(std::int64_t slot) const {
+    return slot < std::ssize(begun_) ? begun_[static_cast<std::size_t>(slot)] : 0;
+  }
+  // Nobody waits for a note to arrive: it may be to a rank that is gone.
+  void send(int to, Tag tag, std::int64_t slot) {
+    int mine = 0;
+    MPI_Comm_rank(world_, &mine);
+    const Note& note = sent_.emplace_back(Note{mine, slot, begun(slot)});
+    MPI_Request request = MPI_REQUEST_NULL;
+    MPI_Isend(note.data(), static_cast<int>(note.size()), MPI_INT64_T, to, tag, world_, &request);
+    MPI_Request_free(&request);
+  }
+  bool take(Tag tag, Note& note) {
+    int came = 0;
+    MPI_Status status{};
+    MPI_Iprobe(MPI_ANY_SOURCE, tag, world_, &came, &status);
+    if (came == 0) return false;
+    return MPI_Recv(note.data(), static_cast<int>(note.size()), MPI_INT64_T, status.MPI_SOURCE, tag, world_,
+                    MPI_STATUS_IGNORE) == MPI_SUCCESS;
+  }
+
   MPI_Comm world_ = MPI_COMM_NULL;
-  MPI_Win window_ = MPI_WIN_NULL;
-  std::int64_t* begun_ = nullptr;
+  std::vector<std::int64_t> begun_;  // by slot
+  std::deque<Note> sent_;            // a deque keeps them in their place
   int next_ = 0;
   bool broken_ = false;
 };
@@ -120,23 +141,35 @@ class ArrivalTable {
 class Handles {
  public:
   /// Takes over `group`.
-  Handles(MPI_Comm group, std::shared_ptr<ArrivalTable> table, const std::string& place)
-      : messages(group), arrivals(std::move(table)) {
+  Handles(MPI_Comm group, std::shared_ptr<RollCall> roll, const std::string& place)
+      : messages(group), calls(std::move(roll)) {
     MPI_Comm_set_errhandler(messages, MPI_ERRORS_RETURN);
     check(MPI_Op_create(&larger, 1, &largest), "MPI_Op_create", place);
-    slot = arrivals->take_slot(messages, place);
+    slot = calls->take_slot(messages, place);
   }
   ~Handles() {
-    if (arrivals->broken()) return;
+    if (calls->broken()) return;
     MPI_Op_free(&largest);
     MPI_Comm_free(&messages);
   }
   Handles(const Handles&) = delete;
   Handles& operator=(const Handles&) = delete;
 
+  int job_rank(int rank) const {
+    MPI_Group members = MPI_GROUP_NULL;
+    MPI_Group all = MPI_GROUP_NULL;
+    MPI_Comm_group(messages, &members);
+    MPI_Comm_group(MPI_COMM_WORLD, &all);
+    int result = 0;
+    MPI_Group_translate_ranks(members, 1, &rank, all, &result);
+    MPI_Group_free(&members);
+    MPI_Group_free(&all);
+    return result;
+  }
+
   MPI_Comm messages = MPI_COMM_NULL;
   MPI_Op largest = MPI_OP_NULL;
-  std::shared_ptr<ArrivalTable> arrivals;
+  std::shared_ptr<RollCall> calls;
   int slot = 0;
 };
 
@@ -182,12 +215,13 @@ class MpiCommunicator final : public Communicator {
         mpi_(std::move(handles)) {}
 
  private:
+  int job_rank(int rank) const override { return mpi_->job_rank(rank); }
   std::unique_ptr<Communicator> do_split(const CollectiveCall& call, int color, int key,
                                          const std::string& name) override {
     begin(call);
     MPI_Comm group = MPI_COMM_NULL;
     check(MPI_Comm_split(mpi_->messages, color, key, &group), "MPI_Comm_split", place());
-    return std::make_unique<MpiCommunicator>(std::make_unique<Handles>(group, mpi_->arrivals, place()), name, options_);
+    return std::make_unique<MpiCommunicator>(std::make_unique<Handles>(group, mpi_->calls, place()), name, options_);
   }
 
   void do_all_reduce(const CollectiveCall& call, const Tensor& values, ReduceOp op) override {
@@ -283,7 +317,7 @@ class MpiCommunicator final : public Communicator {
 
   // The job is about to end: nothing of it may wait for the others.
   void abandon_sends() noexcept override {
-    if (!sending_.empty()) mpi_->arrivals->give_up();
+    if (!sending_.empty()) mpi_->calls->give_up();
   }
 
   void do_receive(const CollectiveCall& call, const Tensor& values, int from) override {
@@ -294,8 +328,8 @@ class MpiCommunicator final : public Communicator {
     wait(request, call);
     const CollectiveCall sent = call_of(header);
     if (sent.type != call.type || sent.count != call.count) {
-      mpi_->arrivals->give_up();
-      throw different_message(rank(), call, from, sent, place());
+      mpi_->calls->give_up();
+      throw different_message(who(rank()), call, who(from), sent, place());
     }
     for_pieces(values.size_bytes(), 1, [&](std::int64_t first, std::int64_t count) {
       check(MPI_Irecv(at(values.data(), first), narrow<int>(count), MPI_BYTE, from, kTag, mpi_->messages, &request),
@@ -328,7 +362,7 @@ class MpiCommunicator final : public Communicator {
 
   // Says that this rank has come, and compares what the others came for.
   void begin(const CollectiveCall& call) {
-    mpi_->arrivals->arrive(mpi_->slot);
+    mpi_->calls->arrive(mpi_->slot);
     if (!watch()->compare_calls) return;
     const Header mine = header_of(call);
     std::vector<Header> all(static_cast<std::size_t>(size()));
@@ -337,10 +371,11 @@ class MpiCommunicator final : public Communicator {
                          &request),
           "MPI_Iallgather", place());
     wait(request, call);
-    for (std::size_t other = 0; other < all.size(); ++other) {
-      if (all[other] == mine) continue;
-      mpi_->arrivals->give_up();
-      throw different_calls(rank(), call, other, call_of(all[other]), place());
+    for (int other = 0; other < size(); ++other) {
+      const Header& theirs = all[static_cast<std::size_t>(other)];
+      if (theirs == mine) continue;
+      mpi_->calls->give_up();
+      throw different_calls(who(rank()), call, who(other), call_of(theirs), place());
     }
   }
 
@@ -357,22 +392,36 @@ class MpiCommunicator final : public Communicator {
       const auto waited = Clock::now() - start;
       if (waited < kSpin) continue;
       if (std::chrono::duration<double>(waited).count() > watch()->limit_s) stuck(call);
+      mpi_->calls->answer();
       std::this_thread::sleep_for(pause);
       pause = std::min(2 * pause, kLongestSleep);
     }
   }
 
   [[noreturn]] void stuck(const CollectiveCall& call) {
-    mpi_->arrivals->give_up();
-    std::string who;
-    if (call.kind == CollectiveKind::kSend || call.kind == CollectiveKind::kReceive) {
-      who = fmt::format("rank {} has not {}", call.detail, call.kind == CollectiveKind::kSend ? "received" : "sent");
-    } else {
-      const std::vector<std::string> absent = mpi_->arrivals->absent(mpi_->messages, mpi_->slot);
-      who = absent.empty() ? "all have arrived, and some do not finish"
-                           : fmt::format("not arrived: {}", fmt::join(absent, ", "));
+    mpi_->calls->give_up();
+    throw stuck_collective(call, *watch(), missing(call), place());
+  }
+
+  // Whom a call waits for.
+  std::string missing(const CollectiveCall& call) const {
+    if (call.kind == CollectiveKind::kSend) return who(call.detail) + " has not received";
+    if (call.kind == CollectiveKind::kReceive) return who(call.detail) + " has not sent";
+    std::vector<int> others;
+    for (int r = 0; r < size(); ++r) {
+      if (r != rank()) others.push_back(job_rank(r));
     }
-    throw stuck_collective(call, *watch(), who, place());
+    const RollCall::Missing missing = mpi_->calls->ask(others, mpi_->slot);
+    const auto say = [&](const char* what, const std::vector<int>& ranks) {
+      std::vector<std::string> names;
+      for (const int other : ranks) names.push_back(watch()->who(other));
+      return ranks.empty() ? std::string() : fmt::format("{}{}", what, fmt::join(names, ", "));
+    };
+    // Who answers waits, perhaps for the silent ones too: they come first.
+    const std::string silent = say("no answer from ", missing.silent);
+    const std::string absent = say("waiting in another call: ", missing.absent);
+    if (absent.empty() && silent.empty()) return "all have arrived, and some do not finish";
+    return silent + (absent.empty() || silent.empty() ? "" : "; ") + absent;
   }
 
   template <class Body>
@@ -403,7 +452,7 @@ std::unique_ptr<Communicator> make_mpi_communicator(const MpiOptions& options) {
   if (!resolved.watch) resolved.watch = std::make_shared<CommunicatorWatch>();
   MPI_Comm world = MPI_COMM_NULL;
   check(MPI_Comm_dup(MPI_COMM_WORLD, &world), "MPI_Comm_dup", place);
-  auto handles = std::make_unique<Handles>(world, std::make_shared<ArrivalTable>(place), place);
+  auto handles = std::make_unique<Handles>(world, std::make_shared<RollCall>(place), place);
   return std::make_unique<MpiCommunicator>(std::move(handles), "world", resolved);
 }
 

@@ -10,6 +10,7 @@ class SelfCommunicator final : public Communicator {
   explicit SelfCommunicator(std::shared_ptr<CommunicatorWatch> watch) : Communicator(0, 1, "self", std::move(watch)) {}
 
  private:
+  int job_rank(int rank) const override { return rank; }
   std::unique_ptr<Communicator> do_split(const CollectiveCall& /*call*/, int /*color*/, int /*key*/,
                                          const std::string& /*name*/) override {
     return std::make_unique<SelfCommunicator>(watch());

@@ -7,6 +7,7 @@
 #include <deque>
 #include <map>
 #include <mutex>
+#include <numeric>
 #include <thread>
 #include <vector>
 
@@ -26,8 +27,9 @@ struct Job {
 // What the ranks of one group have put down for the others.
 class Group {
  public:
-  Group(std::shared_ptr<Job> job, int size)
-      : job_(std::move(job)), posts_(static_cast<std::size_t>(size)), taken_(static_cast<std::size_t>(size)) {}
+  /// `job_ranks`: of its ranks, in order.
+  Group(std::shared_ptr<Job> job, std::vector<int> job_ranks)
+      : job_(std::move(job)), job_ranks_(std::move(job_ranks)), posts_(job_ranks_.size()), taken_(job_ranks_.size()) {}
 
   struct Post {
     CollectiveCall call;
@@ -36,6 +38,7 @@ class Group {
     int key = 0;
   };
   int size() const { return static_cast<int>(posts_.size()); }
+  int job_rank(int rank) const { return job_ranks_[static_cast<std::size_t>(rank)]; }
   const Post& post(int rank) const { return posts_[static_cast<std::size_t>(rank)]; }
 
   /// Puts down `post` and waits until every rank has put down its own. Throws when the calls differ.
@@ -45,7 +48,7 @@ class Group {
     wait_for_all(lock, rank, post.call, watch, place);
     for (int other = 0; other < size(); ++other) {
       if (this->post(other).call == post.call) continue;
-      throw different_calls(rank, post.call, static_cast<std::size_t>(other), this->post(other).call, place);
+      throw different_calls(who(rank, watch), post.call, who(other, watch), this->post(other).call, place);
     }
   }
   /// Waits until every rank has come here: what was put down may be taken away. Those who met come here, whatever fails
@@ -56,12 +59,12 @@ class Group {
   }
 
   /// The group that a split makes for `color`: the first rank to ask makes it, the last one to ask takes it away.
-  std::shared_ptr<Group> child(int color, int size) {
+  std::shared_ptr<Group> child(int color, const std::vector<int>& job_ranks) {
     const std::lock_guard lock(job_->mutex);
     auto& [group, asked] = children_[color];
-    if (!group) group = std::make_shared<Group>(job_, size);
+    if (!group) group = std::make_shared<Group>(job_, job_ranks);
     std::shared_ptr<Group> result = group;
-    if (++asked == size) children_.erase(color);
+    if (++asked == std::ssize(job_ranks)) children_.erase(color);
     return result;
   }
 
@@ -76,7 +79,7 @@ class Group {
     const bool in_time = wait(lock, watch, place, [&] { return waiting(from).count <= under_way; });
     if (in_time) return;
     const Waiting late = waiting(from);
-    throw stuck_collective(late.first->call, watch, fmt::format("rank {} has not received", late.to), place);
+    throw stuck_collective(late.first->call, watch, who(late.to, watch) + " has not received", place);
   }
 
   void abandon_sends(int from) {
@@ -91,10 +94,10 @@ class Group {
     std::unique_lock lock(job_->mutex);
     std::deque<Mail>& mails = mail_[{from, to}];
     const bool in_time = wait(lock, watch, place, [&] { return !mails.empty(); });
-    if (!in_time) throw stuck_collective(call, watch, fmt::format("rank {} has not sent", from), place);
+    if (!in_time) throw stuck_collective(call, watch, who(from, watch) + " has not sent", place);
     const Mail& mail = mails.front();
     if (mail.values.type() != values.type() || mail.values.size() != values.size()) {
-      throw different_message(to, call, from, mail.call, place);
+      throw different_message(who(to, watch), call, who(from, watch), mail.call, place);
     }
     if (values.size() > 0)
       std::memcpy(values.data(), mail.values.data(), static_cast<std::size_t>(values.size_bytes()));
@@ -125,7 +128,7 @@ class Group {
     }
     const bool in_time = wait(
         lock, watch, place, [&] { return round_ != round; }, through_failures);
-    if (!in_time) throw stuck_collective(call, watch, absent(), place);
+    if (!in_time) throw stuck_collective(call, watch, absent(watch), place);
   }
 
   template <class Condition>
@@ -156,15 +159,17 @@ class Group {
     return result;
   }
 
-  std::string absent() const {
-    std::string ranks;
-    for (std::size_t r = 0; r < taken_.size(); ++r) {
-      if (!taken_[r]) ranks += fmt::format("{}{}", ranks.empty() ? "rank " : ", ", r);
+  std::string who(int rank, const CommunicatorWatch& watch) const { return watch.who(job_rank(rank)); }
+  std::string absent(const CommunicatorWatch& watch) const {
+    std::vector<std::string> ranks;
+    for (int r = 0; r < size(); ++r) {
+      if (!taken_[static_cast<std::size_t>(r)]) ranks.push_back(who(r, watch));
     }
-    return "not arrived: " + ranks;
+    return fmt::format("not arrived: {}", fmt::join(ranks, ", "));
   }
 
   std::shared_ptr<Job> job_;
+  std::vector<int> job_ranks_;
   std::vector<Post> posts_;
   std::vector<bool> taken_;  // who has arrived in this round
   int arrived_ = 0;
@@ -188,6 +193,7 @@ class ThreadsCommunicator final : public Communicator {
       : Communicator(rank, group->size(), std::move(name), std::move(watch)), group_(std::move(group)) {}
 
  private:
+  int job_rank(int rank) const override { return group_->job_rank(rank); }
   std::unique_ptr<Communicator> do_split(const CollectiveCall& call, int color, int key,
                                          const std::string& name) override {
     meet({.call = call, .color = color, .key = key});
@@ -198,7 +204,9 @@ class ThreadsCommunicator final : public Communicator {
     std::stable_sort(members.begin(), members.end(),
                      [&](int a, int b) { return group_->post(a).key < group_->post(b).key; });
     const auto mine = std::find(members.begin(), members.end(), rank()) - members.begin();
-    std::shared_ptr<Group> child = group_->child(color, static_cast<int>(members.size()));
+    std::vector<int> job_ranks;
+    for (const int member : members) job_ranks.push_back(job_rank(member));
+    std::shared_ptr<Group> child = group_->child(color, job_ranks);
     part(call);
     return std::make_unique<ThreadsCommunicator>(std::move(child), static_cast<int>(mine), name, watch());
   }
@@ -276,7 +284,9 @@ void run_as_ranks(int ranks, const std::function<void(Communicator& world)>& bod
                   std::shared_ptr<CommunicatorWatch> watch) {
   if (!watch) watch = std::make_shared<CommunicatorWatch>();
   const auto job = std::make_shared<Job>();
-  const auto world = std::make_shared<Group>(job, ranks);
+  std::vector<int> all(static_cast<std::size_t>(ranks));
+  std::iota(all.begin(), all.end(), 0);
+  const auto world = std::make_shared<Group>(job, all);
   std::vector<std::jthread> threads;
   for (int rank = 0; rank < ranks; ++rank) {
     threads.emplace_back([&, rank] {

@@ -2,9 +2,13 @@
 // Launch: this process as a rank of an mpirun job. The one place that starts and ends MPI.
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 namespace baekji {
+
+/// `text` with `label` and a colon before each line, so that lines of ranks that speak at once can be told apart.
+std::string labelled(const std::string& label, const std::string& text);
 
 class Launch {
  public:
@@ -19,13 +23,18 @@ class Launch {
   /// Ranks of the job that share this machine's processors, this one included.
   int ranks_on_machine() const { return ranks_on_machine_; }
 
-  /// Ends every rank of the job at once, after printing `message` with this rank's number.
-  [[noreturn]] void abort(const std::string& message) const;
+  /// Ends every rank of the job at once, after printing `message` with `label` before each line ("rank 3" when empty;
+  /// nothing in a job of one). What makes one rank fail often makes all fail: only one rank of a machine prints, and
+  /// another machine leaves the first word to that of rank 0.
+  [[noreturn]] void abort(const std::string& message, const std::string& label = "") const;
 
  private:
+  class Turn;
+
   std::int64_t rank_ = 0;
   std::int64_t size_ = 1;
   int ranks_on_machine_ = 1;
+  std::unique_ptr<Turn> turn_;
 };
 
 }  // namespace baekji

@@ -29,6 +29,10 @@ struct Mesh {
     return {.pipeline = rank / (tensor * data), .data = rank / tensor % data, .tensor = rank % tensor};
   }
   std::int64_t rank(const MeshCoordinate& at) const { return (at.pipeline * data + at.data) * tensor + at.tensor; }
+  /// "rank 5 (pipeline 1, data 0, tensor 1)"
+  std::string rank_name(std::int64_t rank) const {
+    return fmt::format("rank {} ({})", rank, coordinate(rank).describe());
+  }
   std::string describe() const { return fmt::format("{}x{}x{} (pipeline x data x tensor)", pipeline, data, tensor); }
 };
 

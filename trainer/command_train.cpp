@@ -29,24 +29,28 @@ void run(const TrainArguments& arguments) {
   }
   const Launch launch;
   const auto watch = std::make_shared<CommunicatorWatch>();
-  std::string place;  // in the mesh, once it is known
+  std::string label;  // once the mesh is known
+  const auto end_all = [&](const std::string& problem) {
+    // One rank that cannot go on ends all of them: nobody may wait for it.
+    const std::int64_t step = watch->step;
+    launch.abort(fmt::format("error{}: {}", step == 0 ? "" : fmt::format(" in step {}", step), problem), label);
+  };
   try {
     const Experiment experiment = load_experiment(arguments.experiment, arguments.overrides);
     const Mesh mesh = experiment.layout.mesh();
     validate(mesh, launch.size(), experiment.place + " [layout]");
-    place = mesh.coordinate(launch.rank()).describe();
+    label = mesh.rank_name(launch.rank());
+    watch->rank_name = [mesh](std::int64_t rank) { return mesh.rank_name(rank); };
     watch->limit_s = static_cast<double>(experiment.run.collective_limit_s);
     const auto world = launch.size() == 1 ? make_self_communicator() : make_mpi_communicator({.watch = watch});
     train(experiment,
           {.accept_kernel_set = arguments.accept_kernel_set,
            .ranks_on_machine = launch.ranks_on_machine(),
-           .watch = watch},
+           .watch = watch,
+           .failed = launch.size() == 1 ? nullptr : std::function<void(const std::string&)>(end_all)},
           *world);
   } catch (const std::exception& error) {
-    // One rank that cannot go on ends all of them: nobody may wait for it.
-    const std::string where =
-        launch.size() == 1 || place.empty() ? "" : fmt::format(" ({}; step {})", place, watch->step.load());
-    launch.abort("error" + where + ": " + error.what());
+    end_all(error.what());
   }
 }
 

@@ -7,6 +7,18 @@
 #include "proof/genesis.h"
 
 namespace baekji {
+namespace {
+
+// What is wrong with each of several things, one to a line.
+std::string in_short(std::vector<std::string> problems) {
+  for (std::string& text : problems) {
+    for (std::size_t at = text.find("\n  "); at != std::string::npos; at = text.find("\n  ", at))
+      text.replace(at, 3, "; ");
+  }
+  return fmt::format("{}", fmt::join(problems, "\n            "));
+}
+
+}  // namespace
 
 RunHistory::RunHistory(Args args, RunState state, Communicator& world, ThreadPool& pool)
     : args_(std::move(args)),
@@ -84,6 +96,12 @@ nlohmann::json RunHistory::find_position() {
     if (!ledger_->state_root_known(info.state_root)) return "its state root is not in this run's ledger";
     return {};
   });
+  if (!newest.checkpoint && !newest.problems.empty()) {
+    throw Error("no checkpoint of the run is good")
+        .values("a good one", in_short(newest.problems))
+        .at(checkpoints_.directory().string())
+        .hint("restore a file that is named, or move checkpoints/ away to train again from step 0");
+  }
   for (const std::string& problem : newest.problems) args_.warn(problem);
   if (newest.checkpoint) {
     const CheckpointInfo& info = newest.checkpoint->info();

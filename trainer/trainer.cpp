@@ -10,8 +10,9 @@
 #include "core/file_system.h"
 #include "data/unigram.h"
 #include "kernels/cpu/ceiling.h"
-#include "parallel/gather_text.h"
+#include "parallel/launch.h"
 #include "proof/contract.h"
+#include "trainer/agreement.h"
 #include "trainer/engine.h"
 #include "trainer/memory_plan.h"
 #include "trainer/run_history.h"
@@ -51,17 +52,6 @@ DType compute_type(const Experiment& e) {
   return element_types(e.numerics).compute;
 }
 
-// Ranks that read other files, or run another program, would go apart silently: they say so before they begin.
-void require_same_everywhere(Communicator& world, const std::string& what, const std::string& mine) {
-  const std::vector<std::string> all = gather_text(world, mine);
-  for (std::size_t r = 0; r < all.size(); ++r) {
-    if (all[r] == all[0]) continue;
-    throw Error("ranks do not agree on " + what)
-        .values("rank 0: " + all[0], fmt::format("rank {}: {}", r, all[r]))
-        .hint("start the same program with the same files and options on every machine");
-  }
-}
-
 // The FLOP/s that all ranks reach together, each on its own threads at the same time as the others; 0: not measured.
 double measure_ceilings(const Experiment& e, ThreadPool& pool, Communicator& world) {
   if (!e.log.measure_ceiling) return 0;
@@ -76,7 +66,7 @@ class Run {
   Run(const Experiment& e, const TrainOptions& options, Communicator& world)
       : e_(e),
         watch_(options.watch),
-        ranks_(e.layout.mesh(), world),
+        ranks_(e.layout.mesh(), agreed(e, world)),
         pool_(thread_count(e.layout, options.ranks_on_machine)),
         ceiling_flops_(measure_ceilings(e, pool_, world)),
         program_bytes_(resident_bytes()),
@@ -118,9 +108,8 @@ class Run {
  private:
   RankGroups& checked_ranks() {
     Communicator& world = ranks_.world();
-    require_same_everywhere(world, "the experiment", "contract " + to_hex(contract_digest(contract_)));
+    require_same_everywhere(world, "the data", "contract " + to_hex(contract_digest(contract_)));
     require_same_everywhere(world, "the kernel set", to_hex(kernel_set_digest(kernel_set_)));
-    require_same_everywhere(world, "layout and run", to_hex(sha256(resolved_toml(e_))));
     return ranks_;
   }
 
@@ -139,7 +128,12 @@ class Run {
 
   void introduce() {
     engine_.state_changed();
-    if (!log_) return;
+    if (!log_) {
+      const RankGroups& r = ranks_;
+      for (const std::string& text : early_warnings_)
+        fmt::print(stderr, "{}", labelled(r.mesh().rank_name(r.world().rank()), "warning: " + text));
+      return;
+    }
     for (const std::string& text : early_warnings_) log_->warn(text);
     FileSystem& files = posix_file_system();
     files.write(folder_.experiment(), resolved_toml(e_));
@@ -295,7 +289,13 @@ class Run {
 }  // namespace
 
 void train(const Experiment& experiment, const TrainOptions& options, Communicator& world) {
-  Run(experiment, options, world).go();
+  Run run(experiment, options, world);
+  try {
+    run.go();
+  } catch (const std::exception& error) {
+    if (options.failed) options.failed(error.what());
+    throw;
+  }
 }
 
 }  // namespace baekji

@@ -1,6 +1,7 @@
 #pragma once
 // Trainer: wires data, engine, ledger, checkpoints and logs into a run.
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -14,6 +15,9 @@ struct TrainOptions {
   bool accept_kernel_set = false;            ///< go on with a run that another kernel set began
   int ranks_on_machine = 1;                  ///< share the processors, where [layout] threads leaves their number open
   std::shared_ptr<CommunicatorWatch> watch;  ///< told of the running step; null: nobody is
+  /// Called with the text of an error before it leaves train(), while the memory that other ranks may be reading from
+  /// is still there.
+  std::function<void(const std::string&)> failed;
   FileSystem& checkpoint_files = posix_file_system();  ///< tests hold a save up, or make it fail
 };
 

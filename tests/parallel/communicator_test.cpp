@@ -80,7 +80,7 @@ TEST(Communicator, ACallThatDiffersNamesBothRanks) {
         world.barrier();
     });
   });
-  EXPECT_THAT(kinds, AllOf(HasSubstr("broadcast 0 of 4 int64 from rank 0"), HasSubstr("barrier 0")));
+  EXPECT_THAT(kinds, AllOf(HasSubstr("broadcast 0 of 4 int64 from number 0 of the group"), HasSubstr("barrier 0")));
 }
 
 TEST(Communicator, SenderAndReceiverMustAgree) {
@@ -120,6 +120,31 @@ TEST(Communicator, AStuckCollectiveNamesWhoHasNotCome) {
   });
   EXPECT_THAT(sent, HasSubstr("rank 1 has not received"));
   std::puts("stuck collectives name the call, the group, the step and the absent ranks");
+}
+
+TEST(Communicator, MessagesNameRanksByTheirPlaceInTheJob) {
+  const auto watch = watch_of(0.5);
+  watch->rank_name = [](std::int64_t rank) { return fmt::format("rank {} (place {})", rank, 10 * rank); };
+  // Two groups of two; in the second one rank 3 of the job, its rank 1, never comes.
+  const auto message_when = [&](bool sends) {
+    return message_of([&] {
+      run_as_ranks(
+          4,
+          [&](Communicator& world) {
+            const auto pair = world.split(world.rank() / 2, world.rank(), "pair");
+            std::vector<float> values(3);
+            if (world.rank() != 2) return;
+            if (sends)
+              pair->receive(cases::tensor_of(values), 1);
+            else
+              pair->barrier();
+          },
+          watch);
+    });
+  };
+  EXPECT_THAT(message_when(true), AllOf(HasSubstr("came:     rank 3 (place 30) has not sent"),
+                                        HasSubstr("where:    rank 2 (place 20), pair group, step 17")));
+  EXPECT_THAT(message_when(false), HasSubstr("not arrived: rank 3 (place 30)"));
 }
 
 TEST(Communicator, AFailingRankBringsTheOthersDownAtOnce) {

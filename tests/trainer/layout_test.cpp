@@ -200,9 +200,12 @@ TEST(Layout, RanksThatDisagreeSaySoBeforeTheyBegin) {
     }
     return std::string("no error");
   };
-  EXPECT_THAT(error_of("experiment.seed=", "77"), testing::AllOf(testing::HasSubstr("do not agree on the experiment"),
-                                                                 testing::HasSubstr("rank 1: contract")));
-  EXPECT_THAT(error_of("run.steps=", "99"), testing::HasSubstr("do not agree on layout and run"));
+  EXPECT_THAT(error_of("experiment.seed=", "77"),
+              testing::AllOf(testing::HasSubstr("do not agree on the experiment file"),
+                             testing::HasSubstr("rank 0: [experiment] seed = 5"),
+                             testing::HasSubstr("rank 1: [experiment] seed = 77")));
+  EXPECT_THAT(error_of("run.steps=", "99"), testing::AllOf(testing::HasSubstr("rank 0: [run] steps = 6"),
+                                                           testing::HasSubstr("rank 1: [run] steps = 99")));
 }
 
 TEST(Layout, ANegativeControlChangesTheRoot) {
