@@ -2,11 +2,13 @@
 // run.
 //
 // The contenders of a table take one step each in turn, in every round from another one on, so that a slow spell of a
-// shared machine hits all of them; a ratio is taken inside a round, and its median over the rounds is printed. A
-// contender of one rank runs on rank 0, while the other rank sleeps. Contenders of one experiment must give the same
+// shared machine hits all of them; a ratio is taken inside a round, and its median over the rounds is printed, of wall
+// time and of CPU time of all ranks: others on the machine change the second one less, but it knows nothing of waiting.
+// A contender of one rank runs on rank 0, while the other rank sleeps. Contenders of one experiment must give the same
 // loss in every step.
 
 #include <fmt/format.h>
+#include <time.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -25,6 +27,12 @@ namespace baekji::bench {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+double cpu_s() {
+  timespec now{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
 
 struct Arguments {
   std::string experiment;
@@ -96,18 +104,26 @@ class Contender {
   void step() {
     world_.barrier();
     const auto start = Clock::now();
+    const double start_cpu_s = cpu_s();
     ++steps_;
     const std::int64_t before_bytes = engine_ ? ranks_->traffic().total() : 0;
     if (engine_) loss_ = engine_->step(steps_, steps_).loss;
+    auto cpu_ns = static_cast<std::int64_t>(engine_ ? 1e9 * (cpu_s() - start_cpu_s) : 0);
     if (!alone_) world_.barrier();
     seconds_.push_back(std::chrono::duration<double>(Clock::now() - start).count());
+    world_.all_reduce(Tensor(&cpu_ns, DType::kInt64, {1}), ReduceOp::kSumInteger);
+    cpu_seconds_.push_back(1e-9 * static_cast<double>(cpu_ns));
     if (engine_) sent_bytes_ = ranks_->traffic().total() - before_bytes;
   }
   /// After the first steps: memory is touched, weights are packed.
-  void forget_times() { seconds_.clear(); }
+  void forget_times() {
+    seconds_.clear();
+    cpu_seconds_.clear();
+  }
 
   double loss() const { return loss_; }
   const std::vector<double>& seconds() const { return seconds_; }
+  const std::vector<double>& cpu_seconds() const { return cpu_seconds_; }
   std::int64_t sent_bytes() const { return sent_bytes_; }
   std::int64_t tokens() const { return e_.numerics.global_batch * e_.model.context; }
 
@@ -122,6 +138,7 @@ class Contender {
   std::optional<RankGroups> ranks_;
   std::optional<Engine> engine_;
   std::vector<double> seconds_;
+  std::vector<double> cpu_seconds_;  // of all ranks
   double loss_ = 0;
   std::int64_t steps_ = 0;
   std::int64_t sent_bytes_ = 0;
@@ -137,19 +154,25 @@ void require_one_loss(const Table& table, const std::vector<std::unique_ptr<Cont
   }
 }
 
+// The reference's times over another's, round by round.
+std::vector<double> ratios(const std::vector<double>& reference, const std::vector<double>& other) {
+  std::vector<double> result;
+  for (std::size_t r = 0; r < reference.size(); ++r) result.push_back(reference[r] / other[r]);
+  return result;
+}
+
 void print(const Table& table, const std::vector<std::unique_ptr<Contender>>& contenders) {
-  fmt::print("{}\n  {:<26} {:>9} {:>9} {:>7} {:>15} {:>13}\n", table.title, "", "ms/step", "tokens/s", "speed",
-             "least - most", "MB sent/step");
-  const std::vector<double>& reference = contenders[0]->seconds();
+  fmt::print("{}\n  {:<26} {:>8} {:>9} {:>7} {:>15} {:>7} {:>13}\n", table.title, "", "ms/step", "tokens/s", "speed",
+             "least - most", "by CPU", "MB sent/step");
+  const Contender& reference = *contenders[0];
   for (std::size_t i = 0; i < contenders.size(); ++i) {
     const Contender& c = *contenders[i];
-    std::vector<double> ratios;
-    for (std::size_t r = 0; r < reference.size(); ++r) ratios.push_back(reference[r] / c.seconds()[r]);
-    const auto [least, most] = std::minmax_element(ratios.begin(), ratios.end());
+    const std::vector<double> speed = ratios(reference.seconds(), c.seconds());
+    const auto [least, most] = std::minmax_element(speed.begin(), speed.end());
     const double step_s = median(c.seconds());
-    fmt::print("  {:<26} {:>9.0f} {:>9.0f} {:>7.3f} {:>15} {:>13.1f}\n", table.entries[i].name, step_s * 1e3,
-               static_cast<double>(c.tokens()) / step_s, median(ratios), fmt::format("{:.2f} - {:.2f}", *least, *most),
-               static_cast<double>(c.sent_bytes()) / 1e6);
+    fmt::print("  {:<26} {:>8.0f} {:>9.0f} {:>7.3f} {:>15} {:>7.3f} {:>13.1f}\n", table.entries[i].name, step_s * 1e3,
+               static_cast<double>(c.tokens()) / step_s, median(speed), fmt::format("{:.2f} - {:.2f}", *least, *most),
+               median(ratios(reference.cpu_seconds(), c.cpu_seconds())), static_cast<double>(c.sent_bytes()) / 1e6);
   }
   std::fflush(stdout);
 }
@@ -179,8 +202,10 @@ void run(const Arguments& arguments, const Launch& launch) {
   const auto start = Clock::now();
   for (const Table& table : tables()) run_table(arguments, table, *world);
   if (launch.rank() != 0) return;
-  fmt::print("speed = seconds of the table's first row over this row's, median of {} rounds; {:.0f} s in all\n",
-             arguments.rounds, std::chrono::duration<double>(Clock::now() - start).count());
+  fmt::print(
+      "speed = seconds of the table's first row over this row's, median of {} rounds; by CPU = the same of the CPU "
+      "seconds of all ranks; MB of rank 0; {:.0f} s in all\n",
+      arguments.rounds, std::chrono::duration<double>(Clock::now() - start).count());
 }
 
 }  // namespace

@@ -35,11 +35,12 @@ std::int64_t answered_bytes(const Experiment& e, Kernels& kernels, const MeshCoo
   Arena arena(Arena::Mode::kMeasure);
   const ModelParameters declared = declare_parameters(e.model, e.numerics.tensor_grains);
   const ParameterStore parameters(store_args(e, declared, at, nullptr), kernels, arena);
-  std::int64_t elements = 0;
+  std::int64_t total = 0;
   for (const ParameterSlice& part : parameters.owned()) {
-    if (answers_for(e, at, part)) elements += part.count;
+    const std::int64_t array_bytes = round_up(part.count * size_of(DType::kFloat32), Arena::kAlignmentBytes);
+    if (answers_for(e, at, part)) total += std::ssize(kStateKinds) * array_bytes;
   }
-  return elements * std::ssize(kStateKinds) * size_of(DType::kFloat32);
+  return total;
 }
 
 }  // namespace
