@@ -20,7 +20,7 @@ TEST(Memory, ARunTakesWhatItsTableSays) {
 #endif
   const fs::path run = fresh_folder("memory");
   const fs::path log = data_folder() / "memory.log";
-  std::vector<std::string> arguments{"baekji", "train", experiment_file()};
+  std::vector<std::string> arguments{"train", experiment_file()};
   for (const std::string& key :
        {std::string("model.hidden=256"), std::string("model.ffn=1024"), std::string("model.vocab=12000"),
         std::string("run.steps=1"), "run.output='" + run.string() + "'"})
