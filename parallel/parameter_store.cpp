@@ -41,7 +41,7 @@ struct SliceShape {
   std::int64_t columns = 1;
   bool vector = false;
   std::int64_t aligned_bytes(DType type) const {
-    return ceil_div(rows * columns * size_of(type), Arena::kAlignmentBytes) * Arena::kAlignmentBytes;
+    return round_up(rows * columns * size_of(type), Arena::kAlignmentBytes);
   }
   Tensor at(void* data, DType type) const {
     return vector ? Tensor(data, type, {columns}) : Tensor(data, type, {rows, columns});

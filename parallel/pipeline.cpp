@@ -134,7 +134,7 @@ void evaluate_pipeline(const EvaluateArgs& args, std::int64_t rank, std::int64_t
   SendsGuard guard(args.links);
   const std::int64_t last = ranks * std::ssize(args.stages) - 1;
   for (std::int64_t v = 0; v < std::ssize(args.stages); ++v) {
-    const std::int64_t stage = v * ranks + rank;  // Schedule::stage
+    const std::int64_t stage = stage_index(ranks, rank, v);
     Stage& here = *args.stages[static_cast<std::size_t>(v)].stage;
     if (stage > 0) args.links.forward_in->receive(here.input(0), kEarlier);
     here.evaluate(args.batch, args.losses);

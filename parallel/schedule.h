@@ -30,6 +30,11 @@ struct Action {
   std::string describe() const;
 };
 
+/// Stages are dealt out in turn: stage s is virtual stage s / ranks of rank s % ranks.
+constexpr std::int64_t stage_index(std::int64_t ranks, std::int64_t rank, std::int64_t virtual_stage) {
+  return virtual_stage * ranks + rank;
+}
+
 struct Schedule {
   /// Ordered list of each pipeline rank.
   std::vector<std::vector<Action>> actions;
@@ -39,8 +44,9 @@ struct Schedule {
 
   std::int64_t ranks() const { return static_cast<std::int64_t>(actions.size()); }
   std::int64_t stages() const { return ranks() * virtual_stages; }
-  /// Stages are dealt out in turn: stage s is virtual stage s / ranks of rank s % ranks.
-  std::int64_t stage(std::int64_t rank, std::int64_t virtual_stage) const { return virtual_stage * ranks() + rank; }
+  std::int64_t stage(std::int64_t rank, std::int64_t virtual_stage) const {
+    return stage_index(ranks(), rank, virtual_stage);
+  }
 
   /// Whether a rank has such actions.
   bool runs(std::int64_t rank, ActionKind kind) const;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/xml.h"
 
 namespace baekji {
 namespace {
@@ -64,24 +65,6 @@ Colour shade(ActionKind kind, std::int64_t virtual_stage, std::int64_t virtual_s
 // blue is dark enough for white.
 const char* ink_on(const Colour& c) {
   return 0.299 * c.red + 0.587 * c.green + 0.114 * c.blue > 100 ? "#000" : "#fff";
-}
-
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '&') {
-      out += "&amp;";
-    } else if (c == '<') {
-      out += "&lt;";
-    } else if (c == '>') {
-      out += "&gt;";
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      out += ' ';  // most control characters may not stand in XML at all
-    } else {
-      out += c;
-    }
-  }
-  return out;
 }
 
 // Coordinates to a tenth of a pixel or finer, without noughts at the end: most of the file is coordinates.
@@ -299,7 +282,7 @@ std::string draw_frame(const Page& page, const Simulation& simulation, const Tim
   }
   svg += fmt::format("<path d='M{} {}h{}' stroke='#444'/>\n", kLeft, number(axis), number(page.plot));
   svg += fmt::format("<text x='{}' y='{}' text-anchor='middle'>time{}</text>\n", number(kLeft + page.plot / 2),
-                     number(axis + 38), options.time_unit.empty() ? "" : escaped(" (" + options.time_unit + ")"));
+                     number(axis + 38), options.time_unit.empty() ? "" : xml_escaped(" (" + options.time_unit + ")"));
   return svg;
 }
 
@@ -413,13 +396,13 @@ std::string timeline_svg(const Schedule& schedule, const Simulation& simulation,
 
   const Legend legend = make_legend(page, schedule, layers, !transfers.empty());
 
-  const std::string name = escaped(options.title.empty() ? "schedule" : options.title);
+  const std::string name = xml_escaped(options.title.empty() ? "schedule" : options.title);
   const std::string shape =
       counted(schedule.ranks(), "pipeline rank") +
       (schedule.virtual_stages > 1 ? fmt::format(" x {} virtual stages", schedule.virtual_stages) : "") + ", " +
       counted(schedule.micro_batches, "micro-batch");
   const std::string facts = fmt::format("bubble {:.1f}%, length {:g}{}", 100 * simulation.bubble(), simulation.length,
-                                        options.time_unit.empty() ? "" : escaped(" " + options.time_unit));
+                                        options.time_unit.empty() ? "" : xml_escaped(" " + options.time_unit));
   std::string svg = fmt::format(
       "<svg xmlns='http://www.w3.org/2000/svg' width='{0}' height='{1}' viewBox='0 0 {0} {1}' role='img' "
       "font-family='sans-serif' font-size='12' fill='#222'>\n<title>{2}: {3}, {4}</title>\n"

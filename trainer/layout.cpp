@@ -19,7 +19,7 @@ std::vector<StageRange> stage_ranges_of(const Experiment& e, std::int64_t pipeli
   const std::vector<StageRange> all = stage_ranges(e);
   std::vector<StageRange> mine;
   for (std::int64_t v = 0; v < e.layout.virtual_stages; ++v)
-    mine.push_back(all[static_cast<std::size_t>(v * e.layout.pipeline + pipeline_rank)]);  // Schedule::stage
+    mine.push_back(all[static_cast<std::size_t>(stage_index(e.layout.pipeline, pipeline_rank, v))]);
   return mine;
 }
 

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/xml.h"
 #include "trainer/metrics.h"
 
 namespace baekji {
@@ -36,29 +37,6 @@ struct Axes {
 struct Group {
   double step = 0, mean = 0, least = 0, most = 0;
 };
-
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
 
 std::vector<LossPoint> finite_points(const std::vector<LossPoint>& points) {
   std::vector<LossPoint> kept;
@@ -187,7 +165,7 @@ std::string draw_legend(const std::vector<LegendEntry>& entries) {
     svg +=
         fmt::format("<line x1='{:.0f}' y1='{:.0f}' x2='{:.0f}' y2='{:.0f}' stroke='{}' stroke-width='2'{}/>\n",
                     left + 8, y, left + 34, y, entries[i].colour, entries[i].dashed ? " stroke-dasharray='6 5'" : "");
-    svg += fmt::format("<text x='{:.0f}' y='{:.0f}'>{}</text>\n", left + 40, y + 4, escaped(entries[i].text));
+    svg += fmt::format("<text x='{:.0f}' y='{:.0f}'>{}</text>\n", left + 40, y + 4, xml_escaped(entries[i].text));
   }
   return svg;
 }
@@ -242,7 +220,7 @@ std::string loss_curve_svg(const LossCurve& whole) {
       "<svg xmlns='http://www.w3.org/2000/svg' width='{0}' height='{1}' viewBox='0 0 {0} {1}' "
       "font-family='sans-serif' font-size='12' fill='#222'>\n<rect width='{0}' height='{1}' fill='#fff'/>\n",
       kWidth, kHeight);
-  svg += fmt::format("<text x='{}' y='30' font-size='16'>{}</text>\n", kLeft, escaped(curve.title));
+  svg += fmt::format("<text x='{}' y='30' font-size='16'>{}</text>\n", kLeft, xml_escaped(curve.title));
   svg += draw_axes(axes) + draw_training(axes, curve.training);
 
   std::vector<LegendEntry> legend;
