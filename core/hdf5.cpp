@@ -11,11 +11,11 @@ const bool kQuiet = [] {
   return true;
 }();
 
-std::string place_of(const std::string& path, const std::string& name) {
+}  // namespace
+
+std::string hdf5_place(const std::string& path, const std::string& name) {
   return path + " : " + name;
 }
-
-}  // namespace
 
 Hdf5Handle::Hdf5Handle(hid_t id, const std::string& problem, const std::string& place) : id_(id) {
   if (id < 0) throw Error(problem).values("an HDF5 object", hdf5_reason()).at(place);
@@ -75,18 +75,18 @@ Hdf5Handle Hdf5File::open_dataset(const std::string& name) const {
         .at(path_)
         .hint("is this the right kind of file?");
   return Hdf5Handle(H5Dopen2(file_.get(), name.c_str(), H5P_DEFAULT), "cannot open an HDF5 dataset",
-                    place_of(path_, name));
+                    hdf5_place(path_, name));
 }
 
 std::vector<std::uint64_t> Hdf5File::dims(const std::string& name) const {
   const Hdf5Handle dataset = open_dataset(name);
   const Hdf5Handle space(H5Dget_space(dataset.get()), "cannot read the extent of an HDF5 dataset",
-                         place_of(path_, name));
+                         hdf5_place(path_, name));
   const int rank = H5Sget_simple_extent_ndims(space.get());
-  hdf5_check(rank, "cannot read the rank of an HDF5 dataset", place_of(path_, name));
+  hdf5_check(rank, "cannot read the rank of an HDF5 dataset", hdf5_place(path_, name));
   std::vector<hsize_t> extents(static_cast<std::size_t>(rank));
   hdf5_check(H5Sget_simple_extent_dims(space.get(), extents.data(), nullptr), "cannot read an HDF5 extent",
-             place_of(path_, name));
+             hdf5_place(path_, name));
   return {extents.begin(), extents.end()};
 }
 
@@ -95,7 +95,7 @@ bool Hdf5File::has_attribute(const std::string& object, const std::string& name)
 }
 
 std::string Hdf5File::read_text_attribute(const std::string& object, const std::string& name) const {
-  const std::string place = place_of(path_, object + "@" + name);
+  const std::string place = hdf5_place(path_, object + "@" + name);
   if (!has_attribute(object, name)) throw Error("the HDF5 file lacks an attribute").values(name, "not there").at(path_);
   const Hdf5Handle attribute(H5Aopen_by_name(file_.get(), object.c_str(), name.c_str(), H5P_DEFAULT, H5P_DEFAULT),
                              "cannot open an HDF5 attribute", place);
@@ -110,7 +110,7 @@ std::string Hdf5File::read_text_attribute(const std::string& object, const std::
 }
 
 std::int64_t Hdf5File::read_integer_attribute(const std::string& object, const std::string& name) const {
-  const std::string place = place_of(path_, object + "@" + name);
+  const std::string place = hdf5_place(path_, object + "@" + name);
   if (!has_attribute(object, name)) throw Error("the HDF5 file lacks an attribute").values(name, "not there").at(path_);
   const Hdf5Handle attribute(H5Aopen_by_name(file_.get(), object.c_str(), name.c_str(), H5P_DEFAULT, H5P_DEFAULT),
                              "cannot open an HDF5 attribute", place);

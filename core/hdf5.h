@@ -40,6 +40,8 @@ class Hdf5Handle {
   hid_t id_ = -1;
 };
 
+/// How errors name an object inside a file.
+std::string hdf5_place(const std::string& path, const std::string& name);
 /// HDF5's own explanation of the last failure in this thread, innermost frame, and clears it.
 std::string hdf5_reason();
 /// Throws when `status` < 0.

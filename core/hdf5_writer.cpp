@@ -158,10 +158,6 @@ H5FD_class_t driver_class() {
   return driver;
 }
 
-std::string place_of(const std::string& path, const std::string& name) {
-  return path + " : " + name;
-}
-
 }  // namespace
 
 Hdf5Writer::Hdf5Writer(const std::filesystem::path& path) : path_(path.string()), status_(std::make_unique<Status>()) {
@@ -190,7 +186,7 @@ void Hdf5Writer::check() const {
 }
 
 Hdf5Handle Hdf5Writer::create_dataset(const std::string& name, hid_t type, std::span<const std::uint64_t> dims) {
-  const std::string place = place_of(path_, name);
+  const std::string place = hdf5_place(path_, name);
   const std::vector<hsize_t> extents(dims.begin(), dims.end());
   const Hdf5Handle space(H5Screate_simple(static_cast<int>(extents.size()), extents.data(), nullptr),
                          "HDF5 refused an extent", place);
@@ -201,7 +197,7 @@ Hdf5Handle Hdf5Writer::create_dataset(const std::string& name, hid_t type, std::
 }
 
 void Hdf5Writer::write_dataset(const std::string& name, std::span<const float> values) {
-  const std::string place = place_of(path_, name);
+  const std::string place = hdf5_place(path_, name);
   const std::uint64_t extent[] = {values.size()};
   Hdf5Handle dataset = create_dataset(name, H5T_IEEE_F32LE, extent);
   hdf5_check(H5Dwrite(dataset.get(), H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()),
@@ -212,7 +208,7 @@ void Hdf5Writer::write_dataset(const std::string& name, std::span<const float> v
 
 Hdf5Handle Hdf5Writer::create_attribute(const std::string& object, const std::string& name,
                                         const Hdf5Handle& type) const {
-  const std::string place = place_of(path_, object + "@" + name);
+  const std::string place = hdf5_place(path_, object + "@" + name);
   const Hdf5Handle space(H5Screate(H5S_SCALAR), "HDF5 refused a scalar", place);
   return Hdf5Handle(H5Acreate_by_name(file_.get(), object.c_str(), name.c_str(), type.get(), space.get(), H5P_DEFAULT,
                                       H5P_DEFAULT, H5P_DEFAULT),
@@ -220,7 +216,7 @@ Hdf5Handle Hdf5Writer::create_attribute(const std::string& object, const std::st
 }
 
 void Hdf5Writer::write_attribute(const std::string& object, const std::string& name, const std::string& text) {
-  const std::string place = place_of(path_, object + "@" + name);
+  const std::string place = hdf5_place(path_, object + "@" + name);
   const Hdf5Handle type(H5Tcopy(H5T_C_S1), "HDF5 refused a text type", place);
   hdf5_check(H5Tset_size(type.get(), std::max<std::size_t>(text.size(), 1)), "HDF5 refused a text size", place);
   hdf5_check(H5Tset_strpad(type.get(), H5T_STR_NULLPAD), "HDF5 refused a text padding", place);
@@ -230,7 +226,7 @@ void Hdf5Writer::write_attribute(const std::string& object, const std::string& n
 }
 
 void Hdf5Writer::write_attribute(const std::string& object, const std::string& name, std::int64_t value) {
-  const std::string place = place_of(path_, object + "@" + name);
+  const std::string place = hdf5_place(path_, object + "@" + name);
   const Hdf5Handle type(H5Tcopy(H5T_STD_I64LE), "HDF5 refused an integer type", place);
   const Hdf5Handle attribute = create_attribute(object, name, type);
   hdf5_check(H5Awrite(attribute.get(), H5T_NATIVE_INT64, &value), "cannot write an HDF5 attribute", place);

@@ -18,8 +18,6 @@ constexpr std::size_t kMaxWordBytes = 2048;
 constexpr std::size_t kMaxRememberedBytes = 48;
 constexpr std::size_t kMaxRememberedWords = 1U << 17;
 
-constexpr std::string_view kSpaceMark = "\xe2\x96\x81";  // U+2581, SentencePiece's spelling of a space
-
 std::string with_spaces(std::string_view piece) {
   std::string bytes;
   while (!piece.empty()) {

@@ -78,7 +78,6 @@ class LineSample {
 // without what always goes through byte pieces.
 template <class Add>
 void for_learnable_lines(std::string_view text, const Add& add) {
-  constexpr std::string_view kSpaceMark = "\xe2\x96\x81";
   std::string clean;
   const auto flush = [&] {
     if (!clean.empty()) add(std::string_view(clean));

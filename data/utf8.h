@@ -6,6 +6,9 @@
 
 namespace baekji {
 
+/// U+2581, SentencePiece's spelling of a space.
+inline constexpr std::string_view kSpaceMark = "\xe2\x96\x81";
+
 constexpr bool is_utf8_continuation(char byte) {
   return (static_cast<unsigned char>(byte) & 0xC0U) == 0x80U;
 }

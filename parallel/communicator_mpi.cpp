@@ -184,10 +184,6 @@ int size_of_group(MPI_Comm communicator) {
   return size;
 }
 
-std::byte* at(const void* data, std::int64_t offset_bytes) {
-  return static_cast<std::byte*>(const_cast<void*>(data)) + offset_bytes;
-}
-
 // `bytes` bytes as one element that recurs every `stride_bytes`: part r of a tensor begins at r strides, however far.
 class PieceType {
  public:
@@ -229,8 +225,8 @@ class MpiCommunicator final : public Communicator {
     const std::int64_t width = size_of(values.type());
     for_pieces(values.size(), width, [&](std::int64_t first, std::int64_t count) {
       MPI_Request request = MPI_REQUEST_NULL;
-      check(MPI_Iallreduce(MPI_IN_PLACE, at(values.data(), first * width), narrow<int>(count), type_of(values.type()),
-                           operation(op), mpi_->messages, &request),
+      check(MPI_Iallreduce(MPI_IN_PLACE, byte_at(values.data(), first * width), narrow<int>(count),
+                           type_of(values.type()), operation(op), mpi_->messages, &request),
             "MPI_Iallreduce", place());
       wait(request, call);
     });
@@ -247,11 +243,11 @@ class MpiCommunicator final : public Communicator {
       const std::int64_t bytes = std::min(piece_bytes, output.size_bytes() - first);
       const PieceType piece(bytes, output.size_bytes());
       MPI_Request request = MPI_REQUEST_NULL;
-      check(MPI_Ialltoall(at(input.data(), first), 1, piece.get(), shares_.data(), narrow<int>(bytes), MPI_BYTE,
+      check(MPI_Ialltoall(byte_at(input.data(), first), 1, piece.get(), shares_.data(), narrow<int>(bytes), MPI_BYTE,
                           mpi_->messages, &request),
             "MPI_Ialltoall", place());
       wait(request, call);
-      std::byte* const sum = at(output.data(), first);
+      std::byte* const sum = byte_at(output.data(), first);
       std::copy_n(shares_.data() + rank() * bytes, bytes, sum);
       for (int r = 0; r < size(); ++r) {
         if (r != rank()) combine(input.type(), op, sum, shares_.data() + r * bytes, bytes / width);
@@ -261,12 +257,12 @@ class MpiCommunicator final : public Communicator {
 
   void do_all_gather(const CollectiveCall& call, const Tensor& input, const Tensor& output) override {
     begin(call);
-    const bool in_place = input.data() == at(output.data(), rank() * input.size_bytes());
+    const bool in_place = input.data() == byte_at(output.data(), rank() * input.size_bytes());
     for_pieces(input.size_bytes(), 1, [&](std::int64_t first, std::int64_t count) {
       const PieceType piece(count, input.size_bytes());
       MPI_Request request = MPI_REQUEST_NULL;
-      check(MPI_Iallgather(in_place ? MPI_IN_PLACE : at(input.data(), first), 1, piece.get(), at(output.data(), first),
-                           1, piece.get(), mpi_->messages, &request),
+      check(MPI_Iallgather(in_place ? MPI_IN_PLACE : byte_at(input.data(), first), 1, piece.get(),
+                           byte_at(output.data(), first), 1, piece.get(), mpi_->messages, &request),
             "MPI_Iallgather", place());
       wait(request, call);
     });
@@ -278,7 +274,7 @@ class MpiCommunicator final : public Communicator {
     for_pieces(part_bytes, 1, [&](std::int64_t first, std::int64_t count) {
       const PieceType piece(count, part_bytes);
       MPI_Request request = MPI_REQUEST_NULL;
-      check(MPI_Ialltoall(at(input.data(), first), 1, piece.get(), at(output.data(), first), 1, piece.get(),
+      check(MPI_Ialltoall(byte_at(input.data(), first), 1, piece.get(), byte_at(output.data(), first), 1, piece.get(),
                           mpi_->messages, &request),
             "MPI_Ialltoall", place());
       wait(request, call);
@@ -289,7 +285,7 @@ class MpiCommunicator final : public Communicator {
     begin(call);
     for_pieces(values.size_bytes(), 1, [&](std::int64_t first, std::int64_t count) {
       MPI_Request request = MPI_REQUEST_NULL;
-      check(MPI_Ibcast(at(values.data(), first), narrow<int>(count), MPI_BYTE, root, mpi_->messages, &request),
+      check(MPI_Ibcast(byte_at(values.data(), first), narrow<int>(count), MPI_BYTE, root, mpi_->messages, &request),
             "MPI_Ibcast", place());
       wait(request, call);
     });
@@ -304,7 +300,7 @@ class MpiCommunicator final : public Communicator {
     };
     start(sending.header.data(), kHeaderSize, MPI_INT64_T);
     for_pieces(values.size_bytes(), 1, [&](std::int64_t first, std::int64_t count) {
-      start(at(values.data(), first), narrow<int>(count), MPI_BYTE);
+      start(byte_at(values.data(), first), narrow<int>(count), MPI_BYTE);
     });
   }
 
@@ -332,8 +328,9 @@ class MpiCommunicator final : public Communicator {
       throw different_message(who(rank()), call, who(from), sent, place());
     }
     for_pieces(values.size_bytes(), 1, [&](std::int64_t first, std::int64_t count) {
-      check(MPI_Irecv(at(values.data(), first), narrow<int>(count), MPI_BYTE, from, kTag, mpi_->messages, &request),
-            "MPI_Irecv", place());
+      check(
+          MPI_Irecv(byte_at(values.data(), first), narrow<int>(count), MPI_BYTE, from, kTag, mpi_->messages, &request),
+          "MPI_Irecv", place());
       wait(request, call);
     });
   }

@@ -178,10 +178,6 @@ class Group {
   std::map<std::pair<int, int>, std::deque<Mail>> mail_;  // by sender and receiver, in order
 };
 
-std::byte* at(const void* data, std::int64_t offset_bytes) {
-  return static_cast<std::byte*>(const_cast<void*>(data)) + offset_bytes;
-}
-
 void copy_bytes(void* to, const void* from, std::int64_t size_bytes) {
   if (to != from && size_bytes > 0) std::memcpy(to, from, static_cast<std::size_t>(size_bytes));
 }
@@ -216,18 +212,18 @@ class ThreadsCommunicator final : public Communicator {
     meet({.call = call, .input = values.data()});
     const std::int64_t width = size_of(values.type());
     const auto begin = [&](int r) { return values.size() * r / size() * width; };
-    reduce(values.type(), op, at(values.data(), begin(rank())), begin(rank()),
+    reduce(values.type(), op, byte_at(values.data(), begin(rank())), begin(rank()),
            (begin(rank() + 1) - begin(rank())) / width);
     part(call);
     for (int r = 0; r < size(); ++r) {
-      copy_bytes(at(values.data(), begin(r)), at(group_->post(r).input, begin(r)), begin(r + 1) - begin(r));
+      copy_bytes(byte_at(values.data(), begin(r)), byte_at(group_->post(r).input, begin(r)), begin(r + 1) - begin(r));
     }
     part(call);
   }
 
   void do_reduce_scatter(const CollectiveCall& call, const Tensor& input, const Tensor& output, ReduceOp op) override {
     meet({.call = call, .input = input.data()});
-    copy_bytes(output.data(), at(input.data(), rank() * output.size_bytes()), output.size_bytes());
+    copy_bytes(output.data(), byte_at(input.data(), rank() * output.size_bytes()), output.size_bytes());
     reduce(input.type(), op, output.data(), rank() * output.size_bytes(), output.size());
     part(call);
   }
@@ -235,7 +231,7 @@ class ThreadsCommunicator final : public Communicator {
   void do_all_gather(const CollectiveCall& call, const Tensor& input, const Tensor& output) override {
     meet({.call = call, .input = input.data()});
     for (int r = 0; r < size(); ++r) {
-      copy_bytes(at(output.data(), r * input.size_bytes()), group_->post(r).input, input.size_bytes());
+      copy_bytes(byte_at(output.data(), r * input.size_bytes()), group_->post(r).input, input.size_bytes());
     }
     part(call);
   }
@@ -244,7 +240,8 @@ class ThreadsCommunicator final : public Communicator {
     meet({.call = call, .input = input.data()});
     const std::int64_t part_bytes = input.size_bytes() / size();
     for (int r = 0; r < size(); ++r) {
-      copy_bytes(at(output.data(), r * part_bytes), at(group_->post(r).input, rank() * part_bytes), part_bytes);
+      copy_bytes(byte_at(output.data(), r * part_bytes), byte_at(group_->post(r).input, rank() * part_bytes),
+                 part_bytes);
     }
     part(call);
   }
@@ -268,7 +265,7 @@ class ThreadsCommunicator final : public Communicator {
   // Folds the other ranks' elements at `offset_bytes` of their inputs into `into`, which holds this rank's own.
   void reduce(DType type, ReduceOp op, void* into, std::int64_t offset_bytes, std::int64_t count) {
     for (int r = 0; r < size(); ++r) {
-      if (r != rank()) combine(type, op, into, at(group_->post(r).input, offset_bytes), count);
+      if (r != rank()) combine(type, op, into, byte_at(group_->post(r).input, offset_bytes), count);
     }
   }
 

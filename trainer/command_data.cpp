@@ -16,7 +16,7 @@
 namespace baekji {
 namespace {
 
-struct Arguments {
+struct DataArguments {
   TokenStoreOptions store;
   std::int64_t max_document_mib = 256;
   std::filesystem::path verify;
@@ -33,7 +33,7 @@ void print_info(const TokenStoreInfo& info, std::int64_t training_tokens) {
       static_cast<double>(info.text_bytes) / static_cast<double>(info.tokens), to_hex(data_root(info)));
 }
 
-void verify(const Arguments& arguments) {
+void verify(const DataArguments& arguments) {
   const TokenStore store = TokenStore::open(arguments.verify);
   if (!arguments.store.tokenizer.empty()) {
     store.require_tokenizer(Tokenizer::load(arguments.store.tokenizer).digest(), arguments.store.tokenizer.string());
@@ -47,7 +47,7 @@ void verify(const Arguments& arguments) {
   print_info(store.info(), store.train_tokens());
 }
 
-void build(Arguments arguments) {
+void build(DataArguments arguments) {
   TokenStoreOptions& options = arguments.store;
   if (options.input.files.empty() || options.tokenizer.empty() || options.output.empty()) {
     throw Error("a token store needs its tokenizer, input and output")
@@ -72,7 +72,7 @@ void build(Arguments arguments) {
 }  // namespace
 
 void add_data_command(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<DataArguments>();
   TokenStoreOptions& store = arguments->store;
   store.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   CLI::App* command = app.add_subcommand("data", "Turn text files into a token store, or verify one");

@@ -118,11 +118,11 @@ void print_plain(const ordered_json& value) {
 }  // namespace
 
 void add_inspect_command(CLI::App& app) {
-  struct Arguments {
+  struct InspectArguments {
     std::string path;
     bool json = false;
   };
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<InspectArguments>();
   CLI::App* command = app.add_subcommand("inspect", "what is in a run, a checkpoint or a token store");
   command->add_option("path", arguments->path, "run folder, checkpoint folder or token store")->required();
   command->add_flag("--json", arguments->json, "print one JSON object");

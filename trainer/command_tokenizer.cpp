@@ -12,13 +12,13 @@
 namespace baekji {
 namespace {
 
-struct Arguments {
+struct TokenizerArguments {
   TokenizerTrainingOptions training;
   std::int64_t max_document_mib = 256;
   std::int64_t sample_mib = 200;
 };
 
-void run(Arguments arguments) {
+void run(TokenizerArguments arguments) {
   TokenizerTrainingOptions& options = arguments.training;
   options.input.max_document_bytes = arguments.max_document_mib << 20;
   options.sample_bytes = arguments.sample_mib << 20;
@@ -38,7 +38,7 @@ void run(Arguments arguments) {
 }  // namespace
 
 void add_tokenizer_command(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<TokenizerArguments>();
   TokenizerTrainingOptions& training = arguments->training;
   CLI::App* command =
       app.add_subcommand("tokenizer", "Train a tokenizer from raw text (SentencePiece BPE, byte fallback)");

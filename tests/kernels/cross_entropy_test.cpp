@@ -8,8 +8,6 @@
 namespace baekji {
 namespace {
 
-constexpr DType kF = DType::kFloat32;
-
 class CrossEntropy : public ::testing::TestWithParam<bool> {
  protected:
   ThreadPool pool_{2};

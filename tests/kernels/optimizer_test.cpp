@@ -9,8 +9,6 @@
 namespace baekji {
 namespace {
 
-constexpr DType kF = DType::kFloat32;
-constexpr DType kI = DType::kInt64;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 

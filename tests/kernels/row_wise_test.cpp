@@ -8,8 +8,6 @@
 namespace baekji {
 namespace {
 
-constexpr DType kF = DType::kFloat32;
-constexpr DType kB = DType::kBfloat16;
 constexpr std::int64_t kWidths[] = {1, 15, 17, 63, 100, 688};
 
 /// Widths and types that every elementwise and normalising kernel is held to.

@@ -17,6 +17,8 @@
 
 namespace baekji {
 
+inline constexpr DType kF = DType::kFloat32, kB = DType::kBfloat16, kI = DType::kInt64;
+
 inline void set_element(const Tensor& t, std::int64_t at, double value) {
   switch (t.type()) {
     case DType::kFloat32:

@@ -21,7 +21,7 @@ namespace {
 using testing::HasSubstr;
 
 // Saves after steps 2, 4 and 6, the last two or three of which stay.
-const std::string& reference_root() {
+const std::string& blocking_root() {
   static const std::string kRoot = train_root(fresh_folder("blocking"), {"run.async_save=false"});
   return kRoot;
 }
@@ -65,7 +65,7 @@ std::vector<float> values_of(Checkpoint& checkpoint, const LogicalTensor& tensor
 
 TEST(Save, BesideTrainingOrNotTheCheckpointsAreTheSame) {
   const fs::path beside = fresh_folder("beside");
-  EXPECT_EQ(train_root(beside), reference_root());
+  EXPECT_EQ(train_root(beside), blocking_root());
   EXPECT_EQ(steps_saved(beside), (std::vector<std::int64_t>{2, 4, 6}));
   ThreadPool pool(1);
   for (const std::int64_t step : steps_saved(beside)) {
@@ -79,7 +79,7 @@ TEST(Save, BesideTrainingOrNotTheCheckpointsAreTheSame) {
       EXPECT_EQ(values_of(a, tensor), values_of(b, tensor)) << tensor.name;
     EXPECT_EQ(a.manifest().ranges.size(), b.manifest().ranges.size());
   }
-  std::printf("3 checkpoints of the same values, the last root %.16s\n", reference_root().c_str());
+  std::printf("3 checkpoints of the same values, the last root %.16s\n", blocking_root().c_str());
 }
 
 TEST(Save, TrainingGoesOnWhileAWriterIsHeldUp) {
@@ -96,7 +96,7 @@ TEST(Save, TrainingGoesOnWhileAWriterIsHeldUp) {
     train_with(load(run, {beside ? "run.async_save=true" : "run.async_save=false"}), files);
     EXPECT_EQ(held, 1);
     EXPECT_EQ(went_on, beside);
-    EXPECT_EQ(summary(run)["state_root"], reference_root());
+    EXPECT_EQ(summary(run)["state_root"], blocking_root());
     EXPECT_EQ(steps_saved(run), (std::vector<std::int64_t>{2, 4, 6}));
     std::vector<std::string> records;
     Ledger::open_read_only(run / "ledger.jsonl")
@@ -111,7 +111,7 @@ TEST(Save, TrainingGoesOnWhileAWriterIsHeldUp) {
 }
 
 TEST(Save, AKillAtAnyPointOfASaveLeavesTheEarlierOne) {
-  reference_root();
+  blocking_root();
   struct Point {
     const char* verb;
     const char* path;
@@ -135,7 +135,7 @@ TEST(Save, AKillAtAnyPointOfASaveLeavesTheEarlierOne) {
     EXPECT_EQ(wait_for(child), -SIGKILL) << point.verb << " " << point.path;
     EXPECT_EQ(steps_saved(run).back(), point.newest) << point.verb << " " << point.path;
     const auto trained = Ledger::open_read_only(run / "ledger.jsonl").last_step();
-    EXPECT_EQ(train_root(run, {"run.keep=1"}), reference_root()) << point.verb << " " << point.path;
+    EXPECT_EQ(train_root(run, {"run.keep=1"}), blocking_root()) << point.verb << " " << point.path;
     EXPECT_EQ(steps_saved(run), std::vector<std::int64_t>{6});
     std::printf("killed before %s of %s, %d steps recorded: went on from step %d to the same root\n", point.verb,
                 point.path, static_cast<int>(trained), static_cast<int>(point.newest));
@@ -159,7 +159,7 @@ TEST(Save, AFailureInTheBackgroundEndsTheRunAndTheEarlierOneStands) {
     EXPECT_EQ(steps_saved(run), std::vector<std::int64_t>{2});
     EXPECT_FALSE(fs::exists(run / "checkpoints/step-00000004.partial"));
     EXPECT_GE(Ledger::open_read_only(run / "ledger.jsonl").last_step(), 5) << "it fails after the next step";
-    EXPECT_EQ(train_root(run), reference_root()) << "on a good disk, the run goes on";
+    EXPECT_EQ(train_root(run), blocking_root()) << "on a good disk, the run goes on";
   }
 }
 
@@ -186,7 +186,7 @@ TEST(Save, EveryRankSavesItsPartBesideTraining) {
     });
     run_as_ranks(narrow<int>(mesh.size()), [&](Communicator& world) { train(e, {.checkpoint_files = files}, world); });
     EXPECT_TRUE(went_on) << mesh.describe();
-    EXPECT_EQ(summary(run)["state_root"], reference_root()) << mesh.describe();
+    EXPECT_EQ(summary(run)["state_root"], blocking_root()) << mesh.describe();
     const Checkpoint saved = Checkpoint::open(CheckpointStore(run / "checkpoints").path_of(2));
     EXPECT_EQ(std::ssize(saved.manifest().shards), writers) << mesh.describe();
     std::printf("%s: %zu shards beside training, the root of one rank\n", mesh.describe().c_str(),
@@ -210,7 +210,7 @@ TEST(Save, ARankWhoseWriterFailsIsNamed) {
     std::printf("%s\n", error.what());
   }
   EXPECT_EQ(steps_saved(run), std::vector<std::int64_t>{2});
-  EXPECT_EQ(train_root(run), reference_root());
+  EXPECT_EQ(train_root(run), blocking_root());
 }
 
 TEST(Save, TheSnapshotStandsInThePlannedMemory) {
