@@ -22,6 +22,7 @@
 #include "parallel/launch.h"
 #include "proof/genesis.h"
 #include "trainer/engine.h"
+#include "trainer/run_inputs.h"
 
 namespace baekji::bench {
 namespace {
@@ -93,7 +94,7 @@ class Contender {
     if (alone_ && world.rank() != 0) return;
     pool_.emplace(entry.threads);
     kernels_ = make_cpu_kernels(*pool_);
-    loader_.emplace(make_loader(e_, sha256(posix_file_system().read(e_.data.tokenizer))));
+    loader_.emplace(open_inputs(e_).loader);
     ranks_.emplace(e_.layout.mesh(), alone_ ? *self_ : world);
     engine_.emplace(e_, *loader_, *kernels_, *ranks_);
     fill_genesis(engine_->shards(), static_cast<std::uint64_t>(e_.identity.seed), *pool_);

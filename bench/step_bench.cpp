@@ -21,6 +21,7 @@
 #include "kernels/cpu/ceiling.h"
 #include "proof/genesis.h"
 #include "trainer/engine.h"
+#include "trainer/run_inputs.h"
 #include "trainer/run_log.h"
 
 namespace baekji::bench {
@@ -108,7 +109,7 @@ class StepBench {
                                     : static_cast<int>(std::thread::hardware_concurrency())),
         kernels_(make_cpu_kernels(pool_)),
         timed_(*kernels_),
-        loader_(make_loader(e_, sha256(posix_file_system().read(e_.data.tokenizer)))) {}
+        loader_(open_inputs(e_).loader) {}
 
   void run() {
     Measured m{.planned_bytes = Engine::plan(e_, *kernels_)->total_bytes()};

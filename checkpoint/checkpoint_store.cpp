@@ -139,6 +139,14 @@ CheckpointStore::Newest CheckpointStore::newest_good(ThreadPool& pool, const Ref
   return newest;
 }
 
+void CheckpointStore::set_aside(std::int64_t step) {
+  fs::path aside = path_of(step);
+  aside += ".rolled-back";
+  files_.remove_all(aside);
+  files_.rename(path_of(step), aside);
+  files_.sync(directory_);
+}
+
 std::vector<std::string> CheckpointStore::remove_leftovers() {
   std::vector<std::string> removed;
   if (!files_.exists(directory_)) return removed;

@@ -56,6 +56,10 @@ class CheckpointStore {
   /// The newest checkpoint that verifies in full and is not refused, from the newest down.
   Newest newest_good(ThreadPool& pool, const Refusal& refusal = {}) const;
 
+  /// Renames the checkpoint of a step that a rollback undid to step-NNNNNNNN.rolled-back (replacing an older one):
+  /// kept, but no checkpoint any more.
+  void set_aside(std::int64_t step);
+
   /// Deletes what crashes left; returns the names. Only while nobody writes.
   std::vector<std::string> remove_leftovers();
   /// Deletes all but the newest `keep` (>= 1) and those whose step is a multiple of `anchor_every` (0: no anchors);

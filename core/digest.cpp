@@ -2,6 +2,9 @@
 
 #include <openssl/evp.h>
 
+#include <algorithm>
+#include <charconv>
+
 #include "core/error.h"
 
 namespace baekji {
@@ -48,31 +51,35 @@ Digest sha256(std::string_view text) {
   return Sha256().add(text).finish();
 }
 
-std::string to_hex(const Digest& digest) {
-  static constexpr char kDigits[] = "0123456789abcdef";
+std::string bytes_to_hex(std::string_view bytes) {
   std::string text;
-  for (const std::uint8_t byte : digest) {
-    text.push_back(kDigits[byte >> 4]);
-    text.push_back(kDigits[byte & 15]);
-  }
+  for (const char byte : bytes) text += fmt::format("{:02x}", static_cast<std::uint8_t>(byte));
   return text;
 }
 
+std::string hex_to_bytes(std::string_view hex) {
+  const bool hexadecimal = hex.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+  if (hex.size() % 2 != 0 || !hexadecimal)
+    throw Error("not hexadecimal").values("pairs of lower-case hex digits", std::string(hex.substr(0, 200)));
+  std::string bytes;
+  for (std::size_t i = 0; i < hex.size(); i += 2) {
+    unsigned value = 0;
+    std::from_chars(hex.data() + i, hex.data() + i + 2, value, 16);
+    bytes.push_back(static_cast<char>(value));
+  }
+  return bytes;
+}
+
+std::string to_hex(const Digest& digest) {
+  return bytes_to_hex({reinterpret_cast<const char*>(digest.data()), digest.size()});
+}
+
 Digest parse_digest(std::string_view hex) {
-  Digest digest{};
   if (hex.size() != 64)
     throw Error("not a SHA-256 digest").values("64 hex digits", fmt::format("{} characters", hex.size()));
-  for (std::size_t i = 0; i < 64; ++i) {
-    const char c = hex[i];
-    int value = 0;
-    if (c >= '0' && c <= '9')
-      value = c - '0';
-    else if (c >= 'a' && c <= 'f')
-      value = c - 'a' + 10;
-    else
-      throw Error("not a SHA-256 digest").values("lower-case hex digits", std::string(hex));
-    digest[i / 2] = static_cast<std::uint8_t>(digest[i / 2] * 16 + value);
-  }
+  const std::string bytes = hex_to_bytes(hex);
+  Digest digest{};
+  std::copy(bytes.begin(), bytes.end(), digest.begin());
   return digest;
 }
 

@@ -41,6 +41,9 @@ Digest sha256(std::string_view text);
 /// Lower-case hexadecimal, and back. `parse_digest` throws on anything but 64 hex digits.
 std::string to_hex(const Digest& digest);
 Digest parse_digest(std::string_view hex);
+/// The same for any bytes; `hex_to_bytes` throws on anything but pairs of lower-case hex digits.
+std::string bytes_to_hex(std::string_view bytes);
+std::string hex_to_bytes(std::string_view hex);
 
 /// RFC 6962, section 2.1: the hash of one leaf, SHA-256(0x00 || data), and of an inner node, SHA-256(0x01 || left ||
 /// right).

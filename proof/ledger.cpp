@@ -51,6 +51,8 @@ struct Ledger::Entry {
   bool is_step = false;
   std::optional<GenesisRecord> genesis;
   std::optional<std::pair<Digest, std::int64_t>> root;
+  std::optional<RollbackEvent> rollback;
+  SkippedBatches skipped;  // with the rollback's
 };
 
 std::string Ledger::place_of_line(std::int64_t number) const {
@@ -136,14 +138,56 @@ Ledger::Entry Ledger::check_record(const json& record, const std::string& place)
   } else if (kind == "event" && body.value("event", json()) == "checkpoint") {
     const CheckpointEvent checkpoint = parse_checkpoint_event(body, place);
     entry.root = {checkpoint.state_root, checkpoint.step};
+  } else if (kind == "event" && body.value("event", json()) == "rollback") {
+    entry.rollback = parse_rollback_event(body, place);
+    entry.skipped = skipped_after(*entry.rollback, place);
   }
+  if (entry.root) require_one_root(entry.root->second, entry.root->first, place);
   return entry;
+}
+
+void Ledger::require_one_root(std::int64_t step, const Digest& root, const std::string& place) const {
+  const auto known = root_of_step_.find(step);
+  if (known == root_of_step_.end() || known->second == root) return;
+  throw Error(fmt::format("the ledger holds two states of step {}", step))
+      .values(to_hex(known->second), to_hex(root))
+      .at(place);
+}
+
+SkippedBatches Ledger::skipped_after(const RollbackEvent& rollback, const std::string& place) const {
+  if (rollback.to < 0 || rollback.to > last_step()) {
+    throw Error("a rollback goes back to a step of the ledger")
+        .values(fmt::format("0 to {}", last_step()), fmt::format("{}", rollback.to))
+        .at(place);
+  }
+  if (rollback.skip.from <= skipped_.batch_of(rollback.to)) {
+    throw Error("a rollback skips batches that were trained on before it")
+        .values(fmt::format("batches after {} (step {} had that)", skipped_.batch_of(rollback.to), rollback.to),
+                fmt::format("{} to {}", rollback.skip.from, rollback.skip.to))
+        .at(place);
+  }
+  std::vector<BatchRange> ranges = skipped_.ranges();
+  ranges.push_back(rollback.skip);
+  try {
+    return SkippedBatches(std::move(ranges));
+  } catch (Error& error) {
+    throw error.at(place);
+  }
 }
 
 void Ledger::take(std::string_view line, const Entry& entry) {
   if (entry.genesis) genesis_ = *entry.genesis;
   if (entry.is_step) step_offsets_.push_back(size_bytes_);
-  if (entry.root) roots_.insert(*entry.root);
+  if (entry.root) {
+    roots_.insert(*entry.root);
+    root_of_step_[entry.root->second] = entry.root->first;
+  }
+  if (entry.rollback) {
+    step_offsets_.resize(static_cast<std::size_t>(entry.rollback->to));
+    std::erase_if(roots_, [&](const auto& root) { return root.second > entry.rollback->to; });
+    std::erase_if(root_of_step_, [&](const auto& root) { return root.first > entry.rollback->to; });
+    skipped_ = entry.skipped;
+  }
   head_ = sha256(line);
   ++record_count_;
   size_bytes_ += static_cast<std::int64_t>(line.size()) + 1;
@@ -184,6 +228,12 @@ Digest Ledger::append_event(std::string_view name, const json& details) {
         .at(path_.string());
   body["event"] = name;
   return append("event", body);
+}
+
+std::optional<Digest> Ledger::state_root_of(std::int64_t step) const {
+  const auto it = root_of_step_.find(step);
+  if (it == root_of_step_.end()) return std::nullopt;
+  return it->second;
 }
 
 void Ledger::sync() {

@@ -53,14 +53,18 @@ class Ledger {
   std::int64_t record_count() const { return record_count_; }
   /// The number of the last step record; 0 when there is none.
   std::int64_t last_step() const;
-  /// The body of a step's record; nothing when the ledger does not reach it.
+  /// The body of a step's record, the last one after rollbacks; nothing when the ledger does not reach it.
   std::optional<nlohmann::json> find_step(std::int64_t step) const;
   /// Whether a genesis or step record, or a checkpoint event, holds this state root; and for which step (step 0:
-  /// genesis).
+  /// genesis). States that a rollback undid are no longer known.
   bool state_root_known(const Digest& root) const { return roots_.contains(root); }
   std::optional<std::int64_t> step_of_state_root(const Digest& root) const;
+  /// The root of the state after `step` (0: genesis); nothing when no record holds one.
+  std::optional<Digest> state_root_of(std::int64_t step) const;
   /// SHA-256 of the last line: the digest that stands for the whole history.
   const Digest& head() const { return head_; }
+  /// The batches that rollbacks left out.
+  const SkippedBatches& skipped() const { return skipped_; }
   /// Bytes of the torn line that open() cut off (or open_read_only() left out); 0 when the ledger was whole.
   std::int64_t torn_bytes() const { return torn_bytes_; }
 
@@ -73,6 +77,8 @@ class Ledger {
   static Ledger read(const std::filesystem::path& path);
   struct Entry;
   Entry check_record(const nlohmann::json& record, const std::string& place) const;
+  void require_one_root(std::int64_t step, const Digest& root, const std::string& place) const;
+  SkippedBatches skipped_after(const RollbackEvent& rollback, const std::string& place) const;
   void take(std::string_view line, const Entry& entry);
   std::string place_of_line(std::int64_t number) const;
 
@@ -86,7 +92,9 @@ class Ledger {
   std::int64_t torn_bytes_ = 0;
   bool failed_ = false;
   std::vector<std::int64_t> step_offsets_;  // of step i + 1
-  std::map<Digest, std::int64_t> roots_;    // to the first step that has it
+  SkippedBatches skipped_;
+  std::map<Digest, std::int64_t> roots_;  // to the first step that has it
+  std::map<std::int64_t, Digest> root_of_step_;
 };
 
 }  // namespace baekji

@@ -60,10 +60,12 @@ double parse_double_bits(std::string_view bits) {
 }
 
 json genesis_body(const GenesisRecord& record) {
-  return {{"contract", to_hex(record.contract)},
-          {"format", kFormat},
-          {"kernel_set", to_json_value(record.kernel_set)},
-          {"state_root", to_hex(record.state_root)}};
+  json body = {{"contract", to_hex(record.contract)},
+               {"format", kFormat},
+               {"kernel_set", to_json_value(record.kernel_set)},
+               {"state_root", to_hex(record.state_root)}};
+  if (!record.beacon_value.empty()) body["seed"] = {{"value", bytes_to_hex(record.beacon_value)}};
+  return body;
 }
 
 GenesisRecord parse_genesis_body(const json& body, const std::string& place) {
@@ -77,6 +79,7 @@ GenesisRecord parse_genesis_body(const json& body, const std::string& place) {
     record.contract = digest_member(body, "contract");
     record.state_root = digest_member(body, "state_root");
     record.kernel_set = parse_kernel_set(body.at("kernel_set"), place);
+    if (body.contains("seed")) record.beacon_value = hex_to_bytes(body["seed"].at("value").get<std::string>());
     return record;
   });
 }
@@ -119,6 +122,20 @@ StepRecord parse_step_body(const json& body, const std::string& place) {
 CheckpointEvent parse_checkpoint_event(const json& body, const std::string& place) {
   return parse_body("checkpoint event", place, [&] {
     return CheckpointEvent{.step = integer_member(body, "step"), .state_root = digest_member(body, "state_root")};
+  });
+}
+
+json rollback_details(const RollbackEvent& event) {
+  return {{"to", event.to}, {"skip", {event.skip.from, event.skip.to}}};
+}
+
+RollbackEvent parse_rollback_event(const json& body, const std::string& place) {
+  return parse_body("rollback event", place, [&] {
+    const json& skip = body.at("skip");
+    if (!skip.is_array() || skip.size() != 2 || !skip[0].is_number_integer() || !skip[1].is_number_integer())
+      throw Error("a rollback skips one range of batches").values("[from, to]", skip.dump());
+    return RollbackEvent{.to = integer_member(body, "to"),
+                         .skip = {.from = skip[0].get<std::int64_t>(), .to = skip[1].get<std::int64_t>()}};
   });
 }
 

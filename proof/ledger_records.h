@@ -10,6 +10,7 @@
 
 #include "core/digest.h"
 #include "proof/kernel_set.h"
+#include "proof/skipped_batches.h"
 
 namespace baekji {
 
@@ -24,6 +25,7 @@ struct GenesisRecord {
   Digest contract{};
   Digest state_root{};  ///< of step 0
   KernelSet kernel_set;
+  std::string beacon_value;  ///< bytes; not empty when the seed comes from the beacon that the contract names
 };
 nlohmann::json genesis_body(const GenesisRecord& record);
 GenesisRecord parse_genesis_body(const nlohmann::json& body, const std::string& place);
@@ -51,6 +53,14 @@ struct CheckpointEvent {
   Digest state_root{};
 };
 CheckpointEvent parse_checkpoint_event(const nlohmann::json& body, const std::string& place);
+
+/// What an event named "rollback" must hold: the steps behind `to` were undone, and batches are left out for ever.
+struct RollbackEvent {
+  std::int64_t to = 0;
+  BatchRange skip;
+};
+nlohmann::json rollback_details(const RollbackEvent& event);
+RollbackEvent parse_rollback_event(const nlohmann::json& body, const std::string& place);
 
 /// The names of the members in which two bodies of one step differ; state_root counts only when both have it.
 std::vector<std::string> step_differences(const nlohmann::json& before, const nlohmann::json& now);

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include "trainer/commands.h"
 #include "trainer/dry_run.h"
 #include "trainer/experiment.h"
+#include "trainer/option_range.h"
 #include "trainer/trainer.h"
 
 namespace baekji {
@@ -18,9 +20,17 @@ struct TrainArguments {
   std::string experiment;
   std::vector<std::string> overrides;
   bool accept_kernel_set = false;
+  std::int64_t rollback = 0;
+  std::string skip;
   bool dry_run = false;
   DryRunOptions dry;
 };
+
+std::optional<RollbackEvent> rollback_of(const TrainArguments& arguments) {
+  if (arguments.skip.empty()) return std::nullopt;
+  const auto [from, to] = parse_range(arguments.skip, "--skip");
+  return RollbackEvent{.to = arguments.rollback, .skip = {.from = from, .to = to}};
+}
 
 void run(const TrainArguments& arguments) {
   if (arguments.dry_run) {
@@ -45,6 +55,7 @@ void run(const TrainArguments& arguments) {
     const auto world = launch.size() == 1 ? make_self_communicator() : make_mpi_communicator({.watch = watch});
     train(experiment,
           {.accept_kernel_set = arguments.accept_kernel_set,
+           .rollback = rollback_of(arguments),
            .ranks_on_machine = launch.ranks_on_machine(),
            .watch = watch,
            .failed = launch.size() == 1 ? nullptr : std::function<void(const std::string&)>(end_all)},
@@ -63,6 +74,11 @@ void add_train_command(CLI::App& app) {
   command->add_option("--set", arguments->overrides, "override a key: section.key=value")->allow_extra_args(false);
   command->add_flag("--accept-kernel-set", arguments->accept_kernel_set,
                     "go on although another kernel set began the run");
+  auto* back = command->add_option("--rollback", arguments->rollback,
+                                   "go back to the state of this step, and leave out the batches of --skip");
+  auto* skip = command->add_option("--skip", arguments->skip, "with --rollback: batches FROM:TO, both included");
+  back->needs(skip);
+  skip->needs(back);
   auto* dry = command->add_flag("--dry-run", arguments->dry_run, "print layout, schedule and planned memory, and stop");
   command->add_option("--timeline", arguments->dry.timeline, "with --dry-run: draw the pipeline's step (SVG)")
       ->needs(dry);

@@ -12,5 +12,7 @@ void add_train_command(CLI::App& app);
 void add_generate_command(CLI::App& app);
 void add_inspect_command(CLI::App& app);
 void add_keys_command(CLI::App& app);
+void add_contract_command(CLI::App& app);
+void add_verify_command(CLI::App& app);
 
 }  // namespace baekji

@@ -96,8 +96,8 @@ std::vector<StateShard> Engine::owned_shards() const {
   return owned;
 }
 
-StageRuntime& Engine::runtime(std::int64_t step) {
-  const TrainingStage& stage = experiment_.stage(step);
+StageRuntime& Engine::runtime(std::int64_t batch) {
+  const TrainingStage& stage = experiment_.stage(batch);
   const bool fits =
       bound_stage_ != nullptr && bound_stage_->same_shape(stage) && bound_stage_->global_batch == stage.global_batch;
   if (!fits) {
@@ -113,9 +113,9 @@ StageRuntime& Engine::runtime(std::int64_t step) {
   return *runtime_;
 }
 
-StepResult Engine::step(std::int64_t step, std::int64_t update) {
-  StageRuntime& runtime = this->runtime(step);
-  const TrainingStage& stage = experiment_.stage(step);
+StepResult Engine::step(std::int64_t step, std::int64_t update, std::int64_t batch) {
+  StageRuntime& runtime = this->runtime(batch);
+  const TrainingStage& stage = experiment_.stage(batch);
   const std::int64_t per_replica = micro_batches_per_replica(experiment_, stage);
   const std::int64_t first = replicas_.first * per_replica;  // of this rank's micro-batches in the global batch
   StepResult result{.learning_rate = learning_rate(experiment_.optimizer, step),
@@ -132,12 +132,12 @@ StepResult Engine::step(std::int64_t step, std::int64_t update) {
                 .links = ranks_.links(),
                 .load =
                     [&](std::int64_t v, std::int64_t m) {
-                      const Batch& batch = runtime.batch(v, m);
+                      const Batch& sequences = runtime.batch(v, m);
                       if (m > loaded[static_cast<std::size_t>(v)]) {
-                        loader_.read(step, (first + m) * stage.micro_batch, stage.micro_batch, batch);
+                        loader_.read(batch, (first + m) * stage.micro_batch, stage.micro_batch, sequences);
                         loaded[static_cast<std::size_t>(v)] = m;
                       }
-                      return micro_batch_of(batch);
+                      return micro_batch_of(sequences);
                     },
                 .gradients_NC = runtime.gradients_NC(),
                 .micro_batches_per_replica = per_replica,
@@ -152,9 +152,9 @@ StepResult Engine::step(std::int64_t step, std::int64_t update) {
   return result;
 }
 
-double Engine::evaluate(std::int64_t step, int source, std::int64_t sequences) {
-  StageRuntime& runtime = this->runtime(step);
-  const TrainingStage& stage = experiment_.stage(step);
+double Engine::evaluate(std::int64_t batch, int source, std::int64_t sequences) {
+  StageRuntime& runtime = this->runtime(batch);
+  const TrainingStage& stage = experiment_.stage(batch);
   const std::int64_t available = loader_.validation_sequences(source, stage.context);
   const std::int64_t wanted = std::min(sequences, available);
   if (wanted < 1) return 0;
@@ -164,17 +164,17 @@ double Engine::evaluate(std::int64_t step, int source, std::int64_t sequences) {
     // The last micro-batch reaches back to be full; what was counted before is not counted again.
     const std::int64_t begin = std::max<std::int64_t>(std::min(first, available - stage.micro_batch), 0);
     const std::int64_t rows = std::min(stage.micro_batch, available);
-    const Batch& batch = runtime.batch(0, 0);
+    const Batch& rows_BT = runtime.batch(0, 0);
     for (std::int64_t row = 0; row < stage.micro_batch; row += rows) {  // fewer sequences than rows: they repeat
       const std::int64_t count = std::min(rows, stage.micro_batch - row);
       loader_.read_validation(source, begin, count,
-                              {.token_BT = batch.token_BT.rows(row, count),
-                               .target_BT = batch.target_BT.rows(row, count),
-                               .position_BT = batch.position_BT.rows(row, count),
-                               .first_BT = batch.first_BT.rows(row, count)});
+                              {.token_BT = rows_BT.token_BT.rows(row, count),
+                               .target_BT = rows_BT.target_BT.rows(row, count),
+                               .position_BT = rows_BT.position_BT.rows(row, count),
+                               .first_BT = rows_BT.first_BT.rows(row, count)});
     }
     evaluate_pipeline(
-        {.stages = runtime.stages(), .links = ranks_.links(), .batch = micro_batch_of(batch), .losses = batch_losses},
+        {.stages = runtime.stages(), .links = ranks_.links(), .batch = micro_batch_of(rows_BT), .losses = batch_losses},
         ranks_.coordinate().pipeline, ranks_.mesh().pipeline);
     const std::int64_t last = std::min(first + stage.micro_batch, wanted);
     for (std::int64_t i = first; i < last; ++i)

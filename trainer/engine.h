@@ -89,13 +89,16 @@ class Engine {
   void state_changed() { parameters_.publish_weights(); }
 
   /// Optimizer step `step`; `update` counts the steps so far that were not void, and this one.
-  StepResult step(std::int64_t step, std::int64_t update);
-  /// Mean loss per token over the first `sequences` validation sequences of a source, with the shapes of `step`'s
+  StepResult step(std::int64_t step, std::int64_t update) { return this->step(step, update, step); }
+  /// The same on another batch of the batch order than the step's own: after a rollback.
+  StepResult step(std::int64_t step, std::int64_t update, std::int64_t batch);
+  /// Mean loss per token over the first `sequences` validation sequences of a source, with the shapes of `batch`'s
   /// stage.
-  double evaluate(std::int64_t step, int source, std::int64_t sequences);
+  double evaluate(std::int64_t batch, int source, std::int64_t sequences);
 
   const ShardedOptimizer& optimizer() const { return optimizer_; }
-  const Schedule& schedule(std::int64_t step) { return runtime(step).schedule(); }
+  const ParameterStore& parameters() const { return parameters_; }
+  const Schedule& schedule(std::int64_t batch) { return runtime(batch).schedule(); }
 
   std::map<std::string, double> weight_norms() const { return optimizer_.weight_norms(ranks_.world()); }
 
@@ -103,7 +106,7 @@ class Engine {
   static std::unique_ptr<Arena> plan(const Experiment& experiment, Kernels& kernels, const MeshCoordinate& at = {});
 
  private:
-  StageRuntime& runtime(std::int64_t step);
+  StageRuntime& runtime(std::int64_t batch);
 
   const Experiment& experiment_;
   const Loader& loader_;

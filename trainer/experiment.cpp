@@ -6,6 +6,7 @@
 #include "core/config.h"
 #include "parallel/grains.h"
 #include "parallel/rank_groups.h"
+#include "proof/beacon.h"
 #include "proof/contract.h"
 #include "trainer/layout.h"
 
@@ -71,6 +72,26 @@ void validate_run(const RunConfig& r, const LogConfig& log, const std::string& p
   require(r.collective_limit_s >= 1, "collective_limit_s >= 1", r.collective_limit_s);
   require(log.every >= 1, "log.every >= 1", log.every);
   require(log.detail_every >= 0, "log.detail_every >= 0", log.detail_every);
+}
+
+void validate_seed(const Experiment& e, const std::string& place) {
+  const IdentityConfig& id = e.identity;
+  if (id.seed < 0) throw Error("the seed must not be negative").values(">= 0", fmt::format("{}", id.seed)).at(place);
+  if (id.beacon.empty() != (id.beacon_round == 0) || id.beacon_round < 0 || (!id.beacon.empty() && id.seed != 0)) {
+    throw Error("an experiment has a seed, or a beacon and its round")
+        .values("seed, or beacon with beacon_round >= 1",
+                fmt::format("seed {}, beacon \"{}\", round {}", id.seed, id.beacon, id.beacon_round))
+        .at(place);
+  }
+  if (!id.beacon.empty()) (void)beacon_time_s(id.beacon, id.beacon_round);
+  if (e.run.beacon_value.empty()) return;
+  if (id.beacon.empty())
+    throw Error("a beacon's value without a beacon").values("experiment.beacon", "none").at(e.place + " [run]");
+  try {
+    (void)hex_to_bytes(e.run.beacon_value);
+  } catch (Error& error) {
+    throw error.at(e.place + " [run] beacon_value");
+  }
 }
 
 void read_sources(const json& data, Experiment& e) {
@@ -183,10 +204,7 @@ Experiment load_experiment(const std::filesystem::path& path, std::span<const st
   read_config(table_of(file, "layout"), e.layout, section("layout"));
   read_config(table_of(file, "run"), e.run, section("run"));
   read_config(table_of(file, "log"), e.log, section("log"));
-  if (e.identity.seed < 0)
-    throw Error("the seed must not be negative")
-        .values(">= 0", fmt::format("{}", e.identity.seed))
-        .at(section("experiment"));
+  validate_seed(e, section("experiment"));
   read_stages(file, e);
   validate(e.model, e.numerics.tensor_grains, section("model"));
   validate(e.optimizer, section("optimizer"));
@@ -248,10 +266,13 @@ json contract_of(const Experiment& e, const Digest& tokenizer_digest, std::span<
       {"model", write_config(e.model)},
       {"optimizer", write_config(e.optimizer)},
       {"numerics", write_config(e.numerics)},
-      {"seed", e.identity.seed},
       {"tokenizer", to_hex(tokenizer_digest)},
       {"sources", json::array()},
       {"stages", json::array()}};
+  if (e.identity.beacon.empty())
+    contract["seed"] = e.identity.seed;
+  else
+    contract["beacon"] = {{"name", e.identity.beacon}, {"round", e.identity.beacon_round}};
   for (std::size_t i = 0; i < stores.size(); ++i) {
     const SourceConfig& source = e.data.sources[i];
     contract["sources"].push_back(
@@ -259,12 +280,6 @@ json contract_of(const Experiment& e, const Digest& tokenizer_digest, std::span<
   }
   for (const TrainingStage& stage : e.stages) contract["stages"].push_back(write_config(stage));
   return canonical(std::move(contract));
-}
-
-Loader make_loader(const Experiment& e, const Digest& tokenizer_digest) {
-  std::vector<TokenStore> stores = open_sources(e.data, tokenizer_digest, e.model.vocab);
-  BatchOrder order(static_cast<std::uint64_t>(e.identity.seed), order_sources(e.data, stores), order_stages(e));
-  return Loader(std::move(stores), std::move(order), e.model.document_mask);
 }
 
 }  // namespace baekji

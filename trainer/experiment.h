@@ -11,7 +11,6 @@
 #include "core/digest.h"
 #include "data/batch_order.h"
 #include "data/data_config.h"
-#include "data/loader.h"
 #include "data/token_store.h"
 #include "model/model_config.h"
 #include "parallel/mesh.h"
@@ -25,12 +24,17 @@ struct IdentityConfig {
   std::string name = "unnamed";
   std::string consortium;
   std::int64_t seed = 0;
+  std::string beacon;
+  std::int64_t beacon_round = 0;
 
   template <class V>
   void visit(V& v) {
     v.field("name", name, "name of the experiment");
     v.field("consortium", consortium, "who runs it");
     v.field("seed", seed, "keys step 0 and the batch order");
+    v.field("beacon", beacon,
+            "instead of a seed: a public beacon (drand-quicknet, drand-default) that it will come from");
+    v.field("beacon_round", beacon_round, "the round of the beacon; its value goes into run.beacon_value");
   }
 };
 
@@ -71,6 +75,7 @@ struct LayoutConfig {
 struct RunConfig {
   std::int64_t steps = 100;
   std::string output;
+  std::string beacon_value;
   std::int64_t checkpoint_every = 100;
   bool async_save = true;
   std::int64_t keep = 2;
@@ -85,6 +90,7 @@ struct RunConfig {
   void visit(V& v) {
     v.field("steps", steps, "where the run stops");
     v.field("output", output, "run folder; empty means runs/<experiment name>");
+    v.field("beacon_value", beacon_value, "hex value of experiment.beacon's round, once it is public");
     v.field("checkpoint_every", checkpoint_every, "steps between checkpoints; 0 means only at the end");
     v.field("async_save", async_save, "checkpoints are written while training goes on, from a copy of the state");
     v.field("keep", keep, "newest checkpoints to keep");
@@ -167,9 +173,6 @@ std::string reference_toml();
 
 /// The stages as the batch order sees them.
 std::vector<OrderStage> order_stages(const Experiment& experiment);
-/// The experiment's data, opened and in its order. Throws when a store was made with another tokenizer.
-Loader make_loader(const Experiment& experiment, const Digest& tokenizer_digest);
-
 /// The contract (docs/formats/contract.md): what decides bits, as canonical JSON.
 nlohmann::json contract_of(const Experiment& experiment, const Digest& tokenizer_digest,
                            std::span<const TokenStore> stores);

@@ -34,6 +34,12 @@ void require_shape(const Schedule& schedule, const ScheduleShape& shape, const s
 
 }  // namespace
 
+std::string describe(const LayoutConfig& layout) {
+  return fmt::format("{}, {}, zero {}, recompute {}", layout.mesh().describe(),
+                     layout.schedule_file.empty() ? layout.schedule : layout.schedule_file, layout.zero,
+                     layout.recompute);
+}
+
 Schedule schedule_of(const Experiment& e, const TrainingStage& stage) {
   const LayoutConfig& l = e.layout;
   const ScheduleShape shape{

@@ -16,6 +16,9 @@
 
 namespace baekji {
 
+/// "1x2x2 (pipeline x data x tensor), 1f1b, zero 1, recompute none": for people and for events.
+std::string describe(const LayoutConfig& layout);
+
 std::int64_t micro_batches_per_replica(const Experiment& e, const TrainingStage& stage);
 
 /// The layers of each stage of the pipeline. Throws when they do not fit.

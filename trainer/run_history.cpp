@@ -33,6 +33,12 @@ RunHistory::RunHistory(Args args, RunState state, Communicator& world, ThreadPoo
     has_past = posix_file_system().exists(args_.folder.ledger()) ? 1 : 0;
   }
   world_.broadcast(Tensor(&has_past, DType::kInt32, {1}), 0);
+  if (has_past == 0 && args_.rollback) {
+    throw Error("there is nothing to go back to")
+        .values("a run with a ledger", "none")
+        .at(args_.folder.root.string())
+        .hint("--rollback is for a run that has begun");
+  }
   if (has_past != 0)
     resume();
   else
@@ -59,11 +65,14 @@ void RunHistory::start() {
     files.create_directories(args_.folder.checkpoints());
     files.write(args_.folder.contract(), args_.contract);
   }
-  fill_genesis(state_.held, static_cast<std::uint64_t>(args_.seed), pool_);
+  fill_genesis(state_.held, args_.seed, pool_);
   last_root_ = compute_root();
   if (leads()) {
-    ledger_ = Ledger::create(args_.folder.ledger(),
-                             {.contract = contract_, .state_root = *last_root_, .kernel_set = args_.kernel_set});
+    ledger_ = Ledger::create(args_.folder.ledger(), {.contract = contract_,
+                                                     .state_root = *last_root_,
+                                                     .kernel_set = args_.kernel_set,
+                                                     .beacon_value = args_.beacon_value});
+    ledger_->append_event("start", {{"layout", args_.layout}});
   }
 }
 
@@ -89,6 +98,8 @@ nlohmann::json RunHistory::find_position() {
         .at(args_.folder.root.string())
         .hint("--accept-kernel-set goes on and records the change in the ledger");
   }
+  if (args_.rollback) roll_back(*args_.rollback);
+  skipped_ = ledger_->skipped();
   for (const std::string& name : checkpoints_.remove_leftovers())
     args_.warn("removed an unfinished checkpoint: " + name);
   const auto newest = checkpoints_.newest_good(pool_, [&](const CheckpointInfo& info) -> std::string {
@@ -108,25 +119,55 @@ nlohmann::json RunHistory::find_position() {
     position_ = {.step = info.step, .updates = info.updates, .position = info.position, .tokens = info.tokens};
     saved_step_ = info.step;
   }
-  nlohmann::json details = {{"step", position_.step}, {"kernel_set", to_hex(kernel_set_digest(args_.kernel_set))}};
+  nlohmann::json details = {
+      {"step", position_.step}, {"kernel_set", to_hex(kernel_set_digest(args_.kernel_set))}, {"layout", args_.layout}};
   if (ledger_->torn_bytes() > 0) details["torn_bytes"] = ledger_->torn_bytes();
   if (!newest.problems.empty()) details["problems"] = newest.problems;
   if (!differences.empty()) details["kernel_set_differences"] = differences;
   return details;
 }
 
-void RunHistory::resume() {
-  nlohmann::json details;
-  if (leads()) details = find_position();
-  std::array<std::int64_t, 5> found{position_.step, position_.updates, position_.position, position_.tokens,
-                                    saved_step_};
+// On rank 0. Events and checkpoints of what is undone stay: as history, and under another name.
+void RunHistory::roll_back(const RollbackEvent& rollback) {
+  for (const BatchRange& range : ledger_->skipped().ranges()) {
+    if (range.from <= rollback.skip.from && rollback.skip.to <= range.to) {
+      throw Error("these batches are left out already")
+          .values(fmt::format("batches that the run would take, not {} to {}", range.from, range.to),
+                  fmt::format("{} to {}", rollback.skip.from, rollback.skip.to))
+          .at(args_.folder.ledger().string())
+          .hint("to go on after a rollback, start without --rollback");
+    }
+  }
+  ledger_->append_event("rollback", rollback_details(rollback));
+  ledger_->sync();
+  for (const std::int64_t step : checkpoints_.list()) {
+    if (step > rollback.to) checkpoints_.set_aside(step);
+  }
+}
+
+// What rank 0 read from the disk.
+void RunHistory::share_position() {
+  std::vector<BatchRange> ranges = skipped_.ranges();
+  std::array<std::int64_t, 6> found{position_.step,   position_.updates, position_.position,
+                                    position_.tokens, saved_step_,       std::ssize(ranges)};
   world_.broadcast(Tensor(found.data(), DType::kInt64, {std::ssize(found)}), 0);
   position_ = {.step = found[0], .updates = found[1], .position = found[2], .tokens = found[3]};
   saved_step_ = found[4];
+  if (found[5] == 0) return;
+  static_assert(sizeof(BatchRange) == 2 * sizeof(std::int64_t));
+  ranges.resize(static_cast<std::size_t>(found[5]));
+  world_.broadcast(Tensor(ranges.data(), DType::kInt64, {found[5], 2}), 0);
+  skipped_ = SkippedBatches(std::move(ranges));
+}
+
+void RunHistory::resume() {
+  nlohmann::json details;
+  if (leads()) details = find_position();
+  share_position();
   if (saved_step_ >= 0) {
     load(saved_step_);
   } else {
-    fill_genesis(state_.held, static_cast<std::uint64_t>(args_.seed), pool_);
+    fill_genesis(state_.held, args_.seed, pool_);
     last_root_ = compute_root();
     if (leads()) {
       require_equal(to_hex(ledger_->genesis().state_root), to_hex(*last_root_), "step 0 does not regenerate",
@@ -149,7 +190,7 @@ void RunHistory::load(std::int64_t step) {
 void RunHistory::record(StepRecord record, bool with_root) {
   last_root_.reset();
   if (with_root) record.state_root = last_root_ = compute_root();
-  position_ = {.step = record.step, .updates = record.updates, .position = record.position, .tokens = record.tokens};
+  position_ = position_after(record);
   if (!leads()) return;
   if (record.step > ledger_->last_step()) {
     ledger_->append(record);

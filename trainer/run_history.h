@@ -19,6 +19,7 @@
 #include "proof/state_root.h"
 #include "trainer/checkpoint_saver.h"
 #include "trainer/folder_lock.h"
+#include "trainer/step_record.h"
 
 namespace baekji {
 
@@ -34,14 +35,6 @@ struct RunFolder {
   std::filesystem::path tensorboard() const { return root / "tensorboard"; }
   std::filesystem::path loss_curve() const { return root / "loss.svg"; }
   std::filesystem::path summary() const { return root / "summary.json"; }
-};
-
-/// Where training stands: after `step` steps.
-struct RunPosition {
-  std::int64_t step = 0;
-  std::int64_t updates = 0;
-  std::int64_t position = 0;  ///< sequences
-  std::int64_t tokens = 0;
 };
 
 /// The training state of this rank, for what a run keeps of it.
@@ -60,13 +53,16 @@ class RunHistory {
     RunFolder folder;
     std::string contract;  ///< canonical bytes
     KernelSet kernel_set;
-    std::int64_t seed = 0;
+    std::uint64_t seed = 0;
+    std::string beacon_value;  ///< bytes, where the seed comes from a beacon
+    std::string layout;        ///< in words, for the events of starts
     std::int64_t tensor_grains = 1;
     std::int64_t keep = 2;
     std::int64_t anchor_every = 0;
     bool save_beside_training = false;             ///< takes the memory for it: 12 bytes for each owned element
     FileSystem& files = posix_file_system();       ///< of the checkpoints
     bool accept_kernel_set = false;                ///< go on although another kernel set computed the run so far
+    std::optional<RollbackEvent> rollback;         ///< before going on
     std::function<void(const std::string&)> warn;  ///< told of damage that was found and survived
   };
   /// Fills the held state with step 0 of a new run, or with the newest good checkpoint of the run in the folder whose
@@ -76,6 +72,8 @@ class RunHistory {
 
   const RunPosition& position() const { return position_; }
   bool resumed() const { return resumed_; }
+  /// The batch of the batch order that a step trains on: its own, but for what rollbacks left out.
+  std::int64_t batch_of(std::int64_t step) const { return skipped_.batch_of(step); }
 
   /// Takes the record of the next step. A step that the ledger already holds (it was trained before a crash) must give
   /// the same record bit for bit: a difference is an Error that names the members.
@@ -108,6 +106,8 @@ class RunHistory {
   void start();
   void resume();
   nlohmann::json find_position();
+  void roll_back(const RollbackEvent& rollback);
+  void share_position();
   void load(std::int64_t step);
   void announce(const CheckpointInfo& info);
   Digest compute_root() const;
@@ -122,6 +122,7 @@ class RunHistory {
   std::optional<Ledger> ledger_;  // rank 0
   Digest contract_{};
   RunPosition position_;
+  SkippedBatches skipped_;
   std::int64_t saved_step_ = -1;
   bool resumed_ = false;
   std::optional<Digest> last_root_;  // of the state after the last recorded step, when computed

@@ -11,11 +11,12 @@
 #include "data/unigram.h"
 #include "kernels/cpu/ceiling.h"
 #include "parallel/launch.h"
-#include "proof/contract.h"
 #include "trainer/agreement.h"
 #include "trainer/engine.h"
+#include "trainer/layout.h"
 #include "trainer/memory_plan.h"
 #include "trainer/run_history.h"
+#include "trainer/run_inputs.h"
 #include "trainer/run_log.h"
 
 namespace baekji {
@@ -71,22 +72,23 @@ class Run {
         ceiling_flops_(measure_ceilings(e, pool_, world)),
         program_bytes_(resident_bytes()),
         folder_{e.output()},
-        tokenizer_bytes_(posix_file_system().read(e.data.tokenizer)),
         kernels_(make_cpu_kernels(pool_)),
         kernel_set_(cpu_kernel_set({{"kernels", kernels_->describe()}})),
-        loader_(make_loader(e, sha256(tokenizer_bytes_))),
-        contract_(canonical_json(contract_of(e, sha256(tokenizer_bytes_), loader_.stores()))),
-        engine_(e, loader_, *kernels_, checked_ranks()),
+        inputs_(open_inputs(e)),
+        engine_(e, inputs_.loader, *kernels_, checked_ranks()),
         history_({.folder = folder_,
-                  .contract = contract_,
+                  .contract = inputs_.contract,
                   .kernel_set = kernel_set_,
-                  .seed = e.identity.seed,
+                  .seed = inputs_.seed,
+                  .beacon_value = inputs_.beacon_value,
+                  .layout = describe(e.layout),
                   .tensor_grains = e.numerics.tensor_grains,
                   .keep = e.run.keep,
                   .anchor_every = e.run.anchor_every,
                   .save_beside_training = e.run.saves_beside_training(),
                   .files = options.checkpoint_files,
                   .accept_kernel_set = options.accept_kernel_set,
+                  .rollback = options.rollback,
                   .warn = [this](const std::string& text) { early_warnings_.push_back(text); }},
                  {.held = engine_.shards(),
                   .owned = engine_.owned_shards(),
@@ -108,7 +110,7 @@ class Run {
  private:
   RankGroups& checked_ranks() {
     Communicator& world = ranks_.world();
-    require_same_everywhere(world, "the data", "contract " + to_hex(contract_digest(contract_)));
+    require_same_everywhere(world, "the data", "contract " + to_hex(inputs_.digest));
     require_same_everywhere(world, "the kernel set", to_hex(kernel_set_digest(kernel_set_)));
     return ranks_;
   }
@@ -137,8 +139,8 @@ class Run {
     for (const std::string& text : early_warnings_) log_->warn(text);
     FileSystem& files = posix_file_system();
     files.write(folder_.experiment(), resolved_toml(e_));
-    files.write(folder_.tokenizer(), tokenizer_bytes_);
-    say(fmt::format("experiment {}   contract {}", e_.identity.name, to_hex(contract_digest(contract_)).substr(0, 16)));
+    files.write(folder_.tokenizer(), inputs_.tokenizer);
+    say(fmt::format("experiment {}   contract {}", e_.identity.name, to_hex(inputs_.digest).substr(0, 16)));
     say(fmt::format("model      {:.1f} M parameters, {} layers, hidden {}, vocabulary {}, {}",
                     static_cast<double>(parameter_count(e_.model)) / 1e6, e_.model.layers, e_.model.hidden,
                     e_.model.vocab, e_.numerics.precision));
@@ -150,7 +152,7 @@ class Run {
 
   std::unique_ptr<Arena> planned() const {
     return memory_plan(e_, *kernels_,
-                       {.program_bytes = program_bytes_, .stores = loader_.stores(), .at = ranks_.coordinate()});
+                       {.program_bytes = program_bytes_, .stores = inputs_.loader.stores(), .at = ranks_.coordinate()});
   }
 
   void one_step(std::int64_t step) {
@@ -158,21 +160,12 @@ class Run {
     if (log_) warn_of_repeats(step);
     const auto start = std::chrono::steady_clock::now();
     const RunPosition before = history_.position();
-    const StepResult result = engine_.step(step, before.updates + 1);
+    const std::int64_t batch = history_.batch_of(step);
+    const StepResult result = engine_.step(step, before.updates + 1, batch);
     agree();
     const bool last = step == e_.run.steps || stopping_;
     const bool checkpoint = last || due(step, e_.run.checkpoint_every);
-    const bool is_void = result.outcome.is_void;
-    history_.record({.step = step,
-                     .batch_root = batch_root(loader_.order(), step),
-                     .loss = result.loss,
-                     .gradient_norm = result.outcome.gradient_norm,
-                     .learning_rate = result.learning_rate,
-                     .position = loader_.order().data_position(step),
-                     .tokens = before.tokens + result.tokens,
-                     .updates = before.updates + (is_void ? 0 : 1),
-                     .void_tensor = result.outcome.void_parameter},
-                    due(step, e_.run.root_every));
+    history_.record(step_record(before, batch, inputs_.loader.order(), result), due(step, e_.run.root_every));
     const double step_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (log_) log_->step(step, history_.position(), result, {.step_s = step_s, .all_stalls_ms = history_.stalled_ms()});
     if (history_.saving() && all_written_) tell(history_.advance_save());
@@ -217,11 +210,11 @@ class Run {
   }
 
   void warn_of_repeats(std::int64_t step) {
-    const BatchOrder& order = loader_.order();
+    const BatchOrder& order = inputs_.loader.order();
     for (std::size_t i = 0; i < order.sources().size(); ++i) {
       const int source = static_cast<int>(i);
-      const std::int64_t pass = order.highest_pass(step, source);
-      if (pass > order.highest_pass(step - 1, source)) {
+      const std::int64_t pass = order.highest_pass(history_.batch_of(step), source);
+      if (pass > order.highest_pass(history_.batch_of(step - 1), source)) {
         log_->warn(
             fmt::format("step {}: source {} begins pass {} (it repeats)", step, order.sources()[i].name, pass + 1));
       }
@@ -230,13 +223,14 @@ class Run {
 
   std::vector<SourceLoss> validate(std::int64_t step) {
     std::vector<SourceLoss> losses;
-    for (std::size_t i = 0; i < loader_.stores().size(); ++i) {
+    const std::int64_t batch = history_.batch_of(step);
+    for (std::size_t i = 0; i < inputs_.loader.stores().size(); ++i) {
       const int source = static_cast<int>(i);
       const std::int64_t sequences =
-          std::min(e_.run.evaluate_sequences, loader_.validation_sequences(source, e_.stage(step).context));
+          std::min(e_.run.evaluate_sequences, inputs_.loader.validation_sequences(source, e_.stage(batch).context));
       if (sequences < 1) continue;
-      losses.push_back({.source = loader_.order().sources()[i].name,
-                        .loss = engine_.evaluate(step, source, sequences),
+      losses.push_back({.source = inputs_.loader.order().sources()[i].name,
+                        .loss = engine_.evaluate(batch, source, sequences),
                         .sequences = sequences});
     }
     if (log_) log_->validation(step, losses);
@@ -256,8 +250,8 @@ class Run {
     summary.state_root = to_hex(history_.root());
     summary.memory = gather_memory(ranks_, planned()->total_bytes());
     if (!log_) return;
-    for (std::size_t i = 0; i < loader_.stores().size(); ++i) {
-      summary.unigram_entropy[loader_.order().sources()[i].name] = unigram_entropy(loader_.stores()[i]);
+    for (std::size_t i = 0; i < inputs_.loader.stores().size(); ++i) {
+      summary.unigram_entropy[inputs_.loader.order().sources()[i].name] = unigram_entropy(inputs_.loader.stores()[i]);
     }
     summary.checkpoint = CheckpointStore(folder_.checkpoints()).path_of(step).string();
     log_->finish(summary);
@@ -272,11 +266,9 @@ class Run {
   double ceiling_flops_;  ///< measured first: what the library keeps of it belongs to the program
   std::int64_t program_bytes_;
   RunFolder folder_;
-  std::string tokenizer_bytes_;
   std::unique_ptr<Kernels> kernels_;
   KernelSet kernel_set_;
-  Loader loader_;
-  std::string contract_;
+  RunInputs inputs_;
   Engine engine_;
   std::vector<std::string> early_warnings_;
   RunHistory history_;

@@ -3,16 +3,19 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "core/file_system.h"
 #include "parallel/communicator.h"
+#include "proof/ledger_records.h"
 #include "trainer/experiment.h"
 
 namespace baekji {
 
 struct TrainOptions {
   bool accept_kernel_set = false;            ///< go on with a run that another kernel set began
+  std::optional<RollbackEvent> rollback;     ///< first go back to a step, and leave batches out
   int ranks_on_machine = 1;                  ///< share the processors, where [layout] threads leaves their number open
   std::shared_ptr<CommunicatorWatch> watch;  ///< told of the running step; null: nobody is
   /// Called with the text of an error before it leaves train(), while the memory that other ranks may be reading from

@@ -10,6 +10,7 @@
 #include "proof/genesis.h"
 #include "tests/trainer/tiny_run.h"
 #include "trainer/engine.h"
+#include "trainer/run_inputs.h"
 
 namespace baekji {
 namespace {
@@ -50,7 +51,7 @@ Experiment experiment_of(Overrides overrides, const Overrides& layout = {}) {
 }
 
 History steps_of(const Experiment& e, int threads, Communicator& world, const Poison& bad = {}) {
-  const Loader loader = make_loader(e, sha256(posix_file_system().read(e.data.tokenizer)));
+  const Loader loader = open_inputs(e).loader;
   ThreadPool pool(threads);
   const auto kernels = make_cpu_kernels(pool);
   RankGroups ranks(e.layout.mesh(), world);

@@ -12,11 +12,12 @@
 #include <memory>
 
 #include "core/file_system.h"
+#include "kernels/forwarding_kernels.h"
 #include "parallel/communicator_threads.h"
 #include "proof/genesis.h"
-#include "tests/kernels/forwarding_kernels.h"
 #include "tests/trainer/tiny_run.h"
 #include "trainer/engine.h"
+#include "trainer/run_inputs.h"
 
 namespace baekji {
 namespace {
@@ -160,7 +161,7 @@ Roots roots_of(const std::string& precision, std::int64_t tensor, const Decorate
                             "numerics.precision=" + precision, fmt::format("layout.tensor={}", tensor)});
   Roots roots;
   run_as_ranks(narrow<int>(tensor), [&](Communicator& world) {
-    const Loader loader = make_loader(e, sha256(posix_file_system().read(e.data.tokenizer)));
+    const Loader loader = open_inputs(e).loader;
     ThreadPool pool(1);
     const auto kernels = make_cpu_kernels(pool);
     const auto decorated = decorate(*kernels);

@@ -14,6 +14,7 @@
 #include "proof/genesis.h"
 #include "tests/trainer/tiny_run.h"
 #include "trainer/engine.h"
+#include "trainer/run_inputs.h"
 
 namespace baekji {
 namespace {
@@ -299,7 +300,7 @@ constexpr const char* kHeader = "    world     tensor       data  pipeline activ
 std::vector<AxisTraffic> traffic_of(const Experiment& e) {
   std::vector<AxisTraffic> all(static_cast<std::size_t>(e.layout.mesh().size()));
   run_as_ranks(narrow<int>(e.layout.mesh().size()), [&](Communicator& world) {
-    const Loader loader = make_loader(e, sha256(posix_file_system().read(e.data.tokenizer)));
+    const Loader loader = open_inputs(e).loader;
     ThreadPool pool(1);
     const auto kernels = make_cpu_kernels(pool);
     RankGroups ranks(e.layout.mesh(), world);

@@ -1,5 +1,5 @@
 #pragma once
-// ForwardingKernels: passes every operation on. Tests change one or two of them in classes of their own.
+// ForwardingKernels: passes every operation on. Tracers and tests change some of them in classes of their own.
 
 #include <span>
 #include <string>

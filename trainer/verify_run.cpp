@@ -1,0 +1,151 @@
+#include "trainer/verify_run.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "core/random.h"
+#include "model/parameters.h"
+#include "proof/beacon.h"
+#include "proof/contract.h"
+#include "proof/genesis.h"
+#include "proof/state_root.h"
+#include "trainer/saved_model.h"
+
+namespace baekji {
+namespace {
+
+using nlohmann::json;
+
+// The experiment file decides names, shapes and order: it must be the one that the contract was made of. What only the
+// data files know is taken from the contract.
+void require_experiment(const Experiment& experiment, const json& contract, const std::string& place) {
+  json mine = contract_of(experiment, Digest{}, {});
+  for (const char* member : {"tokenizer", "sources"}) mine[member] = contract.at(member);
+  for (const auto& [name, value] : mine.items()) {
+    const json theirs = contract.value(name, json());
+    if (theirs != value) {
+      throw Error("the experiment file of the run is not that of its contract")
+          .values(fmt::format("{} = {}", name, theirs.dump()), fmt::format("{} = {}", name, value.dump()))
+          .at(place);
+    }
+  }
+  require_equal(mine.size(), contract.size(), "the contract has other members than this program knows", place);
+}
+
+std::uint64_t seed_of(const json& contract, const GenesisRecord& genesis, VerifyReport& report) {
+  if (contract.contains("seed")) {
+    report.note("seed", "not proved: the contract names it, so its owner chose it");
+    return contract["seed"].get<std::uint64_t>();
+  }
+  const json& beacon = contract.at("beacon");
+  if (genesis.beacon_value.empty())
+    throw Error("the genesis record lacks the beacon's value").values("seed.value", "nothing").at("ledger.jsonl");
+  const auto name = beacon.at("name").get<std::string>();
+  const auto round = beacon.at("round").get<std::int64_t>();
+  report.note("seed", fmt::format("from {} round {} (came at POSIX time {}), value {}: look it up", name, round,
+                                  beacon_time_s(name, round), bytes_to_hex(genesis.beacon_value)));
+  return seed_from_beacon(genesis.contract, genesis.beacon_value);
+}
+
+}  // namespace
+
+VerifiedRun open_verified(const std::filesystem::path& path, VerifyReport& report) {
+  RunFolder folder = open_run_folder(path);
+  Ledger ledger = Ledger::open_read_only(folder.ledger());
+  report.pass("ledger", fmt::format("{} records, {} steps, head {}{}", ledger.record_count(), ledger.last_step(),
+                                    to_hex(ledger.head()), ledger.torn_bytes() > 0 ? " (its last line is torn)" : ""));
+  for (const BatchRange& range : ledger.skipped().ranges())
+    report.note("rollback", fmt::format("batches {} to {} were left out", range.from, range.to));
+  const std::string contract = posix_file_system().read(folder.contract());
+  const Digest digest = contract_digest(contract);
+  if (digest != ledger.genesis().contract) {
+    throw Error("the contract of the run is not the one that its ledger began with")
+        .values(to_hex(ledger.genesis().contract), to_hex(digest))
+        .at(folder.contract().string());
+  }
+  Experiment experiment = load_experiment(folder.experiment(), {});
+  const json members = parse_canonical_json(contract, folder.contract().string());
+  require_experiment(experiment, members, folder.experiment().string());
+  report.pass("contract", to_hex(digest));
+  const std::uint64_t seed = seed_of(members, ledger.genesis(), report);
+  return {.folder = std::move(folder),
+          .experiment = std::move(experiment),
+          .ledger = std::move(ledger),
+          .contract = contract,
+          .seed = seed};
+}
+
+void verify_genesis(const VerifiedRun& run, ThreadPool& pool, VerifyReport& report) {
+  const ModelParameters declared = declare_parameters(run.experiment.model, run.experiment.numerics.tensor_grains);
+  std::vector<StateLeaf> leaves;
+  std::vector<float> master, moments;
+  for (const ParameterGroup& group : declared.groups) {
+    for (const ParameterSpec& spec : group.members) {
+      const std::int64_t count = spec.logical.slice_elements();
+      master.assign(static_cast<std::size_t>(count), 0.0F);
+      moments.assign(static_cast<std::size_t>(count), 0.0F);
+      for (std::int64_t slice = 0; slice < spec.logical.slices; ++slice) {
+        const StateShard shard{.tensor = &spec.logical,
+                               .initialisation = spec.initialisation,
+                               .slice = slice,
+                               .begin = 0,
+                               .count = count,
+                               .values = {master.data(), moments.data(), moments.data()}};
+        fill_genesis(std::span(&shard, 1), run.seed, pool);
+        std::vector<StateLeaf> more = state_leaves(std::span(&shard, 1), pool);
+        std::move(more.begin(), more.end(), std::back_inserter(leaves));
+      }
+    }
+  }
+  const std::size_t chunks = leaves.size();
+  const Digest root = state_root(std::move(leaves));
+  const std::string expected = to_hex(run.ledger.genesis().state_root);
+  if (to_hex(root) == expected)
+    report.pass("genesis", fmt::format("{} chunks from seed {} give the ledger's root {}", chunks, run.seed, expected));
+  else
+    report.fail("genesis", fmt::format("the seed gives root {}, the ledger began with {}", to_hex(root), expected));
+}
+
+RunInputs open_verified_inputs(const VerifiedRun& run) {
+  RunInputs inputs = open_inputs(run.experiment);
+  if (inputs.digest != run.ledger.genesis().contract) {
+    throw Error("the data files or the tokenizer are not those of the contract")
+        .values(to_hex(run.ledger.genesis().contract), to_hex(inputs.digest))
+        .at(run.experiment.place + " [data]");
+  }
+  return inputs;
+}
+
+void verify_data(const VerifiedRun& run, const RunInputs& inputs, const std::string& nonce, std::int64_t samples,
+                 VerifyReport& report) {
+  const BatchOrder& order = inputs.loader.order();
+  const std::int64_t steps = run.ledger.last_step();
+  const std::int64_t count = std::min(samples, steps);
+  std::int64_t wrong = 0;
+  if (steps > 0) {
+    const KeyedPermutation drawn("baekji.verify.data", 0, nonce, static_cast<std::uint64_t>(steps));
+    for (std::int64_t i = 0; i < count; ++i) {
+      const std::int64_t step = 1 + static_cast<std::int64_t>(drawn(static_cast<std::uint64_t>(i)));
+      const Digest expected = batch_root(order, run.ledger.skipped().batch_of(step));
+      const StepRecord record = parse_step_body(run.ledger.find_step(step).value(), run.folder.ledger().string());
+      if (record.batch_root == expected) continue;
+      ++wrong;
+      report.fail("batches", fmt::format("step {}: the ledger has {}, the batch order gives {}", step,
+                                         to_hex(record.batch_root), to_hex(expected)));
+    }
+  }
+  if (wrong == 0) report.pass("batches", fmt::format("{} of {} steps, drawn by nonce {}", count, steps, nonce));
+  for (std::size_t i = 0; i < inputs.loader.stores().size(); ++i) {
+    const TokenStore& store = inputs.loader.stores()[i];
+    const std::string& name = order.sources()[i].name;
+    try {
+      store.verify({});
+      report.pass("documents", fmt::format("{}: {} documents, {} tokens give root {}", name, store.info().documents,
+                                           store.tokens(), to_hex(store.info().document_root)));
+    } catch (const Error& error) {
+      report.fail("documents", fmt::format("{}: {}", name, error.what()));
+    }
+  }
+}
+
+}  // namespace baekji
