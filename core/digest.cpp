@@ -1,6 +1,7 @@
 #include "core/digest.h"
 
 #include <openssl/evp.h>
+#include <openssl/rand.h>
 
 #include <algorithm>
 #include <charconv>
@@ -49,6 +50,14 @@ Digest sha256(std::span<const std::byte> bytes) {
 }
 Digest sha256(std::string_view text) {
   return Sha256().add(text).finish();
+}
+
+std::string fresh_nonce() {
+  std::array<unsigned char, 16> bytes{};
+  if (RAND_bytes(bytes.data(), static_cast<int>(bytes.size())) != 1) throw Error("OpenSSL has no random bytes");
+  std::string hex;
+  for (const unsigned char byte : bytes) hex += fmt::format("{:02x}", byte);
+  return hex;
 }
 
 std::string bytes_to_hex(std::string_view bytes) {

@@ -45,6 +45,9 @@ Digest parse_digest(std::string_view hex);
 std::string bytes_to_hex(std::string_view bytes);
 std::string hex_to_bytes(std::string_view hex);
 
+/// 32 hex digits that nobody could foresee, from OpenSSL's generator.
+std::string fresh_nonce();
+
 /// RFC 6962, section 2.1: the hash of one leaf, SHA-256(0x00 || data), and of an inner node, SHA-256(0x01 || left ||
 /// right).
 Digest merkle_leaf(std::span<const std::byte> data);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstring>
 #include <unordered_set>
 
 #include "core/error.h"
@@ -28,20 +29,22 @@ void for_each_row(const Tensor& t, const Visit& visit) {
 }
 
 std::uint64_t hash_of(const std::byte* row, std::int64_t bytes) {
-  return std::hash<std::string_view>{}({reinterpret_cast<const char*>(row), static_cast<std::size_t>(bytes)});
+  const auto* const text = static_cast<const char*>(static_cast<const void*>(row));
+  return std::hash<std::string_view>{}({text, static_cast<std::size_t>(bytes)});
 }
 
+template <class T>
+std::vector<double> values_as(const std::byte* row, std::int64_t count) {
+  std::vector<T> values(static_cast<std::size_t>(count));
+  std::memcpy(values.data(), row, values.size() * sizeof(T));
+  std::vector<double> wide;
+  for (const T& value : values) wide.push_back(static_cast<double>(static_cast<float>(value)));
+  return wide;
+}
+
+// Operands are of compute, residual or accumulator type: bf16 or fp32.
 std::vector<double> values_of(const std::byte* row, std::int64_t count, DType type) {
-  std::vector<double> values;
-  for (std::int64_t i = 0; i < count; ++i) {
-    if (type == DType::kBfloat16)
-      values.push_back(static_cast<float>(reinterpret_cast<const Bfloat16*>(row)[i]));
-    else if (type == DType::kFloat32)
-      values.push_back(reinterpret_cast<const float*>(row)[i]);
-    else
-      values.push_back(reinterpret_cast<const double*>(row)[i]);
-  }
-  return values;
+  return type == DType::kBfloat16 ? values_as<Bfloat16>(row, count) : values_as<float>(row, count);
 }
 
 }  // namespace
@@ -155,8 +158,8 @@ void TracingKernels::note_at(const Tensor& parameter, const char* operation, con
     note_after(operation, output);
     return;
   }
-  last_ = fmt::format("{}: {}", place, operation);
-  note(last_, output);
+  last_ = place;
+  note(fmt::format("{}: {}", place, operation), output);
 }
 
 void TracingKernels::note_after(const char* operation, const Tensor& output) {

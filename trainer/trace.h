@@ -86,7 +86,7 @@ class TracingKernels final : public ForwardingKernels {
   std::unique_ptr<Kernels> owned_;
   std::map<const std::byte*, std::pair<const std::byte*, std::string>> places_;  // by first byte: end, name
   bool tracing_ = false;
-  std::string last_;  // the last operation that had a parameter
+  std::string last_;  // the parameter of the last operation that had one
   Trace trace_;
   std::string keep_name_;
   std::vector<std::uint64_t> keep_rows_;

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <random>
 
 #include "checkpoint/checkpoint.h"
 #include "parallel/gather_text.h"
@@ -60,7 +59,7 @@ class Verification {
   Verification(const VerifyOptions& options, const VerifyJob& job, VerifyReport& report)
       : options_(options), job_(job), report_(report), run_(open_verified(options.run, report)) {
     nonce_ = options.nonce;
-    if (nonce_.empty() && leads()) nonce_ = fmt::format("{:08x}{:08x}", std::random_device{}(), std::random_device{}());
+    if (nonce_.empty() && leads()) nonce_ = fresh_nonce();
   }
 
   void go() {

@@ -255,6 +255,44 @@ TEST_F(LedgerTest, FullDiskThenResume) {
   EXPECT_EQ(2, Ledger::open_read_only(path_).last_step());
 }
 
+TEST_F(LedgerTest, RollbackUndoesStepsAndSkipsBatches) {
+  const auto roll_back = [](Ledger& ledger, std::int64_t to, BatchRange skip) {
+    ledger.append_event("rollback", rollback_details({.to = to, .skip = skip}));
+  };
+  {
+    Ledger ledger = Ledger::create(path_, sample_genesis());
+    for (std::int64_t step = 1; step <= 9; ++step) ledger.append(sample_step(step));
+    EXPECT_THROW(roll_back(ledger, 10, {12, 13}), Error) << "not reached";
+    EXPECT_THROW(roll_back(ledger, 5, {5, 7}), Error) << "batch 5 was trained on in step 5";
+    EXPECT_THROW(roll_back(ledger, 5, {8, 7}), Error);
+    roll_back(ledger, 5, {6, 8});
+    EXPECT_EQ(ledger.last_step(), 5);
+    EXPECT_FALSE(ledger.find_step(6).has_value());
+    EXPECT_THROW(ledger.append(sample_step(10)), Error) << "step 6 comes next";
+    StepRecord again = sample_step(6);
+    again.loss = 77;
+    ledger.append(again);
+  }
+  const Ledger ledger = Ledger::open(path_);
+  EXPECT_EQ(ledger.last_step(), 6);
+  EXPECT_EQ(parse_step_body(ledger.find_step(6).value(), "").loss, 77);
+  EXPECT_EQ(ledger.skipped().batch_of(6), 9);
+  EXPECT_TRUE(ledger.state_root_known(sha256("state 4"))) << "before the rollback's step";
+  EXPECT_FALSE(ledger.state_root_known(sha256("state 8"))) << "undone";
+  EXPECT_EQ(ledger.state_root_of(4), sha256("state 4"));
+  EXPECT_FALSE(ledger.state_root_of(8).has_value());
+}
+
+TEST_F(LedgerTest, AStepHasOneState) {
+  Ledger ledger = Ledger::create(path_, sample_genesis());
+  for (std::int64_t step = 1; step <= 4; ++step) ledger.append(sample_step(step));
+  const auto checkpoint = [&](std::string_view state) {
+    ledger.append_event("checkpoint", {{"step", 4}, {"state_root", to_hex(sha256(state))}});
+  };
+  checkpoint("state 4");
+  EXPECT_THROW(checkpoint("another state"), Error);
+}
+
 TEST_F(LedgerTest, DoubleBits) {
   EXPECT_EQ("3ff0000000000000", double_bits(1.0));
   EXPECT_EQ("8000000000000000", double_bits(-0.0));

@@ -53,6 +53,9 @@ TEST(Experiment, RefusesWithAHint) {
       {"run.keep=0", "keep >= 1"},
       {"data.tokenizer=''", "tokenizer"},
       {"experiment.seed=-1", "seed"},
+      {"experiment.beacon='drand-quicknet'", "beacon and its round"},
+      {"experiment.beacon_round=3", "beacon and its round"},
+      {"run.beacon_value='00'", "without a beacon"},
       {"nonsense", "section.key=value"},
   };
   for (const auto& c : cases) {

@@ -1,0 +1,74 @@
+#pragma once
+// Runs as a dishonest owner would write them: every file is consistent, but the state was changed, or another batch was
+// taken, somewhere on the way.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/thread_pool.h"
+#include "parallel/rank_groups.h"
+#include "tests/trainer/tiny_run.h"
+#include "trainer/engine.h"
+#include "trainer/run_history.h"
+#include "trainer/run_inputs.h"
+#include "trainer/step_record.h"
+
+namespace baekji::tiny {
+
+struct Forgery {
+  /// Called with 0 before step 0 is recorded, and after each step before its record.
+  std::function<void(std::int64_t step, std::span<const StateShard> state)> change;
+  /// The batch that a step really trains on; the record tells its own.
+  std::function<std::int64_t(std::int64_t step)> batch = [](std::int64_t step) { return step; };
+  /// What the record says instead.
+  std::function<void(StepRecord& record)> record = [](StepRecord&) {};
+};
+
+/// Writes a whole run of `e` into its output folder, with a checkpoint every run.checkpoint_every steps.
+inline void write_run(const Experiment& e, const Forgery& forgery) {
+  const RunFolder folder{e.output()};
+  const RunInputs inputs = open_inputs(e);
+  ThreadPool pool(1);
+  const auto kernels = make_cpu_kernels(pool);
+  const auto world = make_self_communicator();
+  RankGroups ranks(e.layout.mesh(), *world);
+  Engine engine(e, inputs.loader, *kernels, ranks);
+  bool begun = false;
+  RunHistory history({.folder = folder,
+                      .contract = inputs.contract,
+                      .kernel_set = cpu_kernel_set({{"kernels", kernels->describe()}}),
+                      .seed = inputs.seed,
+                      .tensor_grains = e.numerics.tensor_grains,
+                      .keep = 1000,
+                      .warn = [](const std::string&) {}},
+                     {.held = engine.shards(),
+                      .owned = engine.owned_shards(),
+                      .root_of =
+                          [&](std::span<const StateLeaf>) {
+                            if (!begun && forgery.change) forgery.change(0, engine.shards());
+                            begun = true;
+                            return engine.state_root(pool);
+                          }},
+                     *world, pool);
+  posix_file_system().write(folder.experiment(), resolved_toml(e));
+  engine.state_changed();
+  for (std::int64_t step = 1; step <= e.run.steps; ++step) {
+    const RunPosition before = history.position();
+    const StepResult result = engine.step(step, before.updates + 1, forgery.batch(step));
+    if (forgery.change) forgery.change(step, engine.shards());
+    engine.state_changed();
+    StepRecord record = step_record(before, step, inputs.loader.order(), result);
+    forgery.record(record);
+    history.record(record, false);
+    if (step % e.run.checkpoint_every == 0) {
+      history.begin_save(true);
+      history.finish_save();
+    }
+  }
+}
+
+}  // namespace baekji::tiny
