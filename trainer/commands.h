@@ -12,5 +12,6 @@ void add_train_command(CLI::App& app);
 void add_generate_command(CLI::App& app);
 void add_inspect_command(CLI::App& app);
 void add_keys_command(CLI::App& app);
+void add_chunks_command(CLI::App& app);
 
 }  // namespace baekji

@@ -15,6 +15,7 @@ int main(int argc, char** argv) {
   baekji::add_generate_command(app);
   baekji::add_inspect_command(app);
   baekji::add_keys_command(app);
+  baekji::add_chunks_command(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
