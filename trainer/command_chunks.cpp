@@ -163,12 +163,18 @@ void export_chunks(const ChunksArguments& a) {
   fs::path partial = output;
   partial += ".partial";
   files.remove_all(partial);
-  files.create_directories(partial);
-  const Digest root = state_root(write_slices(state, partial, pool));
-  require_equal(to_hex(state.state_root), to_hex(root), "the state has another root than is recorded", a.path);
-  files.write(partial / "chunks.json", canonical_json(describe_state(state)) + "\n");
-  files.rename(partial, output);
-  fmt::print("step {}, state root {}: {} tensors in {}\n", state.step, to_hex(root), state.tensors.size(),
+  try {
+    files.create_directories(partial);
+    const Digest root = state_root(write_slices(state, partial, pool));
+    require_equal(to_hex(state.state_root), to_hex(root), "the state has another root than is recorded", a.path);
+    files.write(partial / "chunks.json", canonical_json(describe_state(state)) + "\n");
+    files.rename(partial, output);
+  } catch (...) {
+    std::error_code ignored;  // the failure before is the one to report
+    fs::remove_all(partial, ignored);
+    throw;
+  }
+  fmt::print("step {}, state root {}: {} tensors in {}\n", state.step, to_hex(state.state_root), state.tensors.size(),
              output.string());
 }
 
