@@ -7,13 +7,14 @@
   verify_run.py RUN --witnessed NOTE          the ledger must contain this earlier checkpoint of its log
   verify_run.py RUN --head HEX                the ledger must contain the line with this SHA-256
   verify_run.py RUN --chunks DIR              the state that `baekji chunks` wrote must be one of the ledger's
-  verify_run.py RUN --genesis all             computes step 0 again from the contract
+  verify_run.py RUN --genesis all             computes step 0 again from the contract: some 7 s for a million weights
   verify_run.py RUN --chunks STEP0 --genesis N    the same for N chunks of an exported step 0, drawn by a nonce
 
 The exit status is 0 only if everything that was asked passed. This file shares no code with the program that made the
 run; it was written from docs/formats/*.md, and every section names the page that it follows. Read it from top to
 bottom: each section uses only what stands above it. It trusts SHA-256, this machine, the public keys that it is given,
-and nothing in the run folder. It does not train: whether a step's arithmetic is right only a replay can tell.
+and nothing in the run folder. It reads no training data and does not train: only a replay can tell whether the batch and
+the arithmetic of a step are right.
 """
 import argparse
 import base64
