@@ -18,14 +18,7 @@ RunFolder open_run_folder(const std::filesystem::path& path) {
   return folder;
 }
 
-SavedModel::SavedModel(const RunFolder& folder, ThreadPool& pool, Kernels& kernels, Arena& arena)
-    : experiment_(load_experiment(folder.experiment(), {})),
-      declared_(declare_parameters(experiment_.model, experiment_.numerics.tensor_grains)),
-      parameters_({.groups = declared_.groups,
-                   .types = element_types(experiment_.numerics),
-                   .slice_count = experiment_.numerics.tensor_grains,
-                   .training = false},
-                  kernels, arena) {
+Checkpoint newest_good_checkpoint(const RunFolder& folder, ThreadPool& pool) {
   const Ledger ledger = Ledger::open_read_only(folder.ledger());
   auto newest = CheckpointStore(folder.checkpoints()).newest_good(pool, [&](const CheckpointInfo& info) {
     return ledger.state_root_known(info.state_root) ? std::string() : "its state root is not in this run's ledger";
@@ -35,8 +28,20 @@ SavedModel::SavedModel(const RunFolder& folder, ThreadPool& pool, Kernels& kerne
         .values("at least one", fmt::format("none ({})", fmt::join(newest.problems, "; ")))
         .at(folder.checkpoints().string());
   }
-  info_ = newest.checkpoint->info();
-  load(*newest.checkpoint);
+  return std::move(*newest.checkpoint);
+}
+
+SavedModel::SavedModel(const RunFolder& folder, ThreadPool& pool, Kernels& kernels, Arena& arena)
+    : experiment_(load_experiment(folder.experiment(), {})),
+      declared_(declare_parameters(experiment_.model, experiment_.numerics.tensor_grains)),
+      parameters_({.groups = declared_.groups,
+                   .types = element_types(experiment_.numerics),
+                   .slice_count = experiment_.numerics.tensor_grains,
+                   .training = false},
+                  kernels, arena) {
+  Checkpoint checkpoint = newest_good_checkpoint(folder, pool);
+  info_ = checkpoint.info();
+  load(checkpoint);
 }
 
 void SavedModel::load(Checkpoint& checkpoint) {

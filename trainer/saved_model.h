@@ -20,6 +20,9 @@ namespace baekji {
 /// The folder of a run; throws, with a hint, when `path` is none.
 RunFolder open_run_folder(const std::filesystem::path& path);
 
+/// The newest checkpoint of a run that verifies and whose state root the run's ledger holds; throws when there is none.
+Checkpoint newest_good_checkpoint(const RunFolder& folder, ThreadPool& pool);
+
 class SavedModel {
  public:
   /// Loads the weights of the newest good checkpoint whose state root the run's ledger holds. `arena` and `kernels`
