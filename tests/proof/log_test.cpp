@@ -1,6 +1,7 @@
 // The log as it should be: names, bytes, growth, proofs, witnesses.
 
 #include "tests/proof/log_fixture.h"
+#include "tests/python.h"
 
 namespace baekji {
 namespace {
@@ -204,6 +205,39 @@ TEST_F(LogTest, AnEarlierCheckpointWithWitnessesHoldsLater) {
   EXPECT_EQ(verify_checkpoint(moved, ledger, public_key()).checkpoint.head.size, 300);
   EXPECT_THROW(verify_checkpoint(folder_ / "none", ledger, public_key()), Error);
   std::printf("a checkpoint of 300 lines with 2 witnesses holds for a ledger of 900\n");
+}
+
+TEST_F(LogTest, AnotherProgramReadsTheDocumentTheSame) {
+  const std::string python = find_python();
+  if (python.empty() || !has_openssl_program()) GTEST_SKIP() << "python3 or openssl is not installed";
+  const fs::path log = folder_ / "log";
+  const fs::path ledger = ledger_of(1100);
+  LogWriter writer = open_log(log, ledger);
+  const auto judge = [&](const std::string& more = "") {
+    return run_python(python, "tests/proof/independent_log.py",
+                      fmt::format("'{}' '{}' '{}' {}", ledger.string(), log.string(),
+                                  write_public_key(folder_ / "owner.pub", public_key()).string(), more));
+  };
+  for (const std::int64_t size : {1, 255, 256, 257, 300, 768, 1000}) {
+    writer.publish(size);
+    const LogReport report = verify_log(log, ledger, public_key());
+    const PythonResult result = judge();
+    ASSERT_EQ(0, result.status) << result.output;
+    EXPECT_EQ(
+        fmt::format("{} {} {}", size, to_hex(report.checkpoint.head.root), report.tile_files + report.entry_files + 1),
+        result.output);
+    std::printf("%s\n", result.output.c_str());
+  }
+  SignedNote note = parse_note(files_.read(log / "checkpoint"), "test");
+  cosign_note(note, "witness.example/1", test_key(folder_, "w1"), 1700000000);
+  write_file(log / "checkpoint", write_note(note));
+  const std::string witness =
+      "witness.example/1 '" + write_public_key(folder_ / "w1.pub", public_key("w1")).string() + "'";
+  EXPECT_TRUE(judge(witness).output.ends_with(" 1700000000")) << judge(witness).output;
+  // It is no rubber stamp.
+  const std::string good = files_.read(log / "tile/entries/002");
+  write_file(log / "tile/entries/002", good.substr(0, good.size() - 1) + "x");
+  EXPECT_NE(0, judge().status);
 }
 
 TEST_F(LogTest, CheckpointTextsHaveOneSpelling) {

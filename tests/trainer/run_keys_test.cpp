@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <cstdio>
+#include <thread>
 
 #include "parallel/communicator_threads.h"
 #include "proof/ledger.h"
@@ -140,6 +142,36 @@ TEST_F(RunKeys, TheContractNoteGoesIntoTheFolderWhenItIsOfThisContract) {
   write_file(file, write_note(witnessed));
   EXPECT_EQ(refusal({override_text, "run.steps=3"}), "");
   EXPECT_EQ(read_text(run_ / "contract.note"), write_note(witnessed));
+}
+
+TEST_F(RunKeys, KilledAtAnyMomentTheLogAndTheLedgerAgree) {
+  const std::vector<std::string> overrides{"run.checkpoint_every=1", signing()};
+  const std::vector<std::string> command{"train", experiment_file().string(),
+                                         "--set", "run.output='" + run_.string() + "'",
+                                         "--set", overrides[0],
+                                         "--set", overrides[1]};
+  int kills = 0;
+  int logs = 0;
+  for (int attempt = 0; attempt < 40; ++attempt) {
+    const pid_t child = start_program(command, keys_ / "program.log");
+    std::this_thread::sleep_for(std::chrono::milliseconds(60 + 45 * attempt));
+    kill(child, SIGKILL);
+    const int status = wait_for(child);
+    if (fs::exists(run_ / "log/checkpoint")) {
+      (void)verified();
+      logs += 1;
+    }
+    if (status == 0) break;
+    ASSERT_EQ(status, -SIGKILL) << read_text(keys_ / "program.log");
+    ++kills;
+  }
+  train_alone(load(run_, overrides));
+  const LogReport report = verified();
+  EXPECT_EQ(report.checkpoint.head.size, report.ledger_records);
+  EXPECT_EQ(report.leftover_files, 0);
+  EXPECT_GE(kills, 3);
+  std::printf("%d kills, %d logs verified after them, %lld lines at the end\n", kills, logs,
+              static_cast<long long>(report.ledger_records));
 }
 
 }  // namespace
