@@ -85,6 +85,8 @@ struct RunConfig {
   std::int64_t evaluate_sequences = 64;
   std::int64_t max_void_steps = 10;
   std::int64_t collective_limit_s = 600;
+  std::string signing_key;
+  std::string contract_note;
 
   template <class V>
   void visit(V& v) {
@@ -100,6 +102,8 @@ struct RunConfig {
     v.field("evaluate_sequences", evaluate_sequences, "most validation sequences per source");
     v.field("max_void_steps", max_void_steps, "void steps in a row that stop the run");
     v.field("collective_limit_s", collective_limit_s, "seconds that a rank waits for the others before the job ends");
+    v.field("signing_key", signing_key, "PEM file of the Ed25519 private key that signs the run's log; empty: no log");
+    v.field("contract_note", contract_note, "signed contract note that the run folder gets a copy of; empty: none");
   }
   /// Whether a save may be due that training does not end with: the last one has nothing to go on beside.
   bool saves_beside_training() const { return async_save && checkpoint_every > 0 && checkpoint_every < steps; }

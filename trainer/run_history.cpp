@@ -2,6 +2,7 @@
 
 #include <array>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "proof/contract.h"
 #include "proof/genesis.h"
@@ -29,6 +30,8 @@ RunHistory::RunHistory(Args args, RunState state, Communicator& world, ThreadPoo
       contract_(contract_digest(args_.contract)) {
   std::int32_t has_past = 0;
   if (leads()) {
+    if (!args_.signing_key.empty()) key_ = Ed25519PrivateKey::read(args_.signing_key);
+    read_note();
     lock_.emplace(args_.folder.root);
     has_past = posix_file_system().exists(args_.folder.ledger()) ? 1 : 0;
   }
@@ -62,8 +65,15 @@ void RunHistory::start() {
           .at(args_.folder.root.string())
           .hint("a state without its history is not trusted: restore the ledger, or use another run.output");
     }
+    if (files.exists(log_checkpoint_path(args_.folder.log()))) {
+      throw Error("the run folder has a published log but no ledger")
+          .values("ledger.jsonl beside log/", "log/ only")
+          .at(args_.folder.root.string())
+          .hint("restore the ledger that was published, or use another run.output");
+    }
     files.create_directories(args_.folder.checkpoints());
     files.write(args_.folder.contract(), args_.contract);
+    keep_note();
   }
   fill_genesis(state_.held, args_.seed, pool_);
   last_root_ = compute_root();
@@ -73,7 +83,60 @@ void RunHistory::start() {
                                                      .kernel_set = args_.kernel_set,
                                                      .beacon_value = args_.beacon_value});
     ledger_->append_event("start", {{"layout", args_.layout}});
+    open_log();
   }
+}
+
+// On rank 0, before the folder is touched.
+void RunHistory::read_note() {
+  if (args_.contract_note.empty()) return;
+  if (!posix_file_system().exists(args_.contract_note)) {
+    throw Error("there is no contract note")
+        .values("the note that run.contract_note names", "no file")
+        .at(args_.contract_note);
+  }
+  note_ = posix_file_system().read(args_.contract_note);
+  const Digest named = contract_of_note(parse_note(note_, args_.contract_note), args_.contract_note);
+  if (named == contract_) return;
+  throw Error("the contract note is of another contract")
+      .values("contract " + to_hex(contract_), "contract " + to_hex(named))
+      .at(args_.contract_note)
+      .hint("sign a note for this contract, or restore the keys of the experiment that it was signed for");
+}
+
+void RunHistory::keep_note() {
+  FileSystem& files = posix_file_system();
+  const std::filesystem::path path = args_.folder.contract_note();
+  if (note_.empty() || (files.exists(path) && files.read(path) == note_)) return;
+  std::filesystem::path unfinished = path;
+  unfinished += ".new";
+  files.write(unfinished, note_);
+  files.rename(unfinished, path);
+}
+
+// A folder's log binds its ledger whether or not this run goes on publishing.
+void RunHistory::open_log() {
+  if (key_) {
+    log_.emplace(LogWriter::Args{.folder = args_.folder.log(),
+                                 .ledger = args_.folder.ledger(),
+                                 .contract = contract_,
+                                 .key = *std::exchange(key_, std::nullopt)});
+    if (log_->mended() > 0)
+      args_.warn(fmt::format("{} tiles of the log were missing or damaged, and are written again", log_->mended()));
+    return;
+  }
+  if (!posix_file_system().exists(log_checkpoint_path(args_.folder.log()))) return;
+  check_published(args_.folder.log(), args_.folder.ledger(), contract_);
+  args_.warn("the run folder has a log, but run.signing_key is empty: it is not published further");
+}
+
+void RunHistory::sync_ledger() {
+  ledger_->sync();
+  if (log_) log_->publish(ledger_->record_count());
+}
+
+void RunHistory::end() {
+  if (log_) sync_ledger();
 }
 
 void RunHistory::check_same_run(const GenesisRecord& genesis) const {
@@ -98,6 +161,8 @@ nlohmann::json RunHistory::find_position() {
         .at(args_.folder.root.string())
         .hint("--accept-kernel-set goes on and records the change in the ledger");
   }
+  open_log();
+  keep_note();
   if (args_.rollback) roll_back(*args_.rollback);
   skipped_ = ledger_->skipped();
   for (const std::string& name : checkpoints_.remove_leftovers())
@@ -139,7 +204,7 @@ void RunHistory::roll_back(const RollbackEvent& rollback) {
     }
   }
   ledger_->append_event("rollback", rollback_details(rollback));
-  ledger_->sync();
+  sync_ledger();
   for (const std::int64_t step : checkpoints_.list()) {
     if (step > rollback.to) checkpoints_.set_aside(step);
   }
@@ -200,7 +265,7 @@ void RunHistory::record(StepRecord record, bool with_root) {
   const auto differences = step_differences(before.value(), step_body(record));
   if (differences.empty()) return;
   ledger_->append_event("divergence", {{"step", record.step}, {"members", differences}});
-  ledger_->sync();
+  sync_ledger();
   throw Error(fmt::format("step {} was trained before, and gives another record now", record.step))
       .values(before->dump(), step_body(record).dump())
       .at(fmt::format("{} ({})", args_.folder.ledger().string(), fmt::join(differences, ", ")))
@@ -233,7 +298,7 @@ void RunHistory::begin_save(bool wait) {
 // The root stands in the ledger before the checkpoint can be found: a crash between the two loses nothing.
 void RunHistory::announce(const CheckpointInfo& info) {
   ledger_->append_event("checkpoint", {{"step", info.step}, {"state_root", to_hex(info.state_root)}});
-  ledger_->sync();
+  sync_ledger();
 }
 
 std::optional<SavedCheckpoint> RunHistory::advance_save() {

@@ -16,6 +16,7 @@
 #include "core/thread_pool.h"
 #include "parallel/communicator.h"
 #include "proof/ledger.h"
+#include "proof/log.h"
 #include "proof/state_root.h"
 #include "trainer/checkpoint_saver.h"
 #include "trainer/folder_lock.h"
@@ -30,6 +31,8 @@ struct RunFolder {
   std::filesystem::path contract() const { return root / "contract.json"; }
   std::filesystem::path tokenizer() const { return root / "tokenizer.model"; }
   std::filesystem::path ledger() const { return root / "ledger.jsonl"; }
+  std::filesystem::path log() const { return root / "log"; }
+  std::filesystem::path contract_note() const { return root / "contract.note"; }
   std::filesystem::path metrics() const { return root / "metrics.jsonl"; }
   std::filesystem::path checkpoints() const { return root / "checkpoints"; }
   std::filesystem::path tensorboard() const { return root / "tensorboard"; }
@@ -59,6 +62,8 @@ class RunHistory {
     std::int64_t tensor_grains = 1;
     std::int64_t keep = 2;
     std::int64_t anchor_every = 0;
+    std::string signing_key;                       ///< PEM file of the log's key; empty: no log is published
+    std::string contract_note;                     ///< file that the run folder gets a copy of; empty: none
     bool save_beside_training = false;             ///< takes the memory for it: 12 bytes for each owned element
     FileSystem& files = posix_file_system();       ///< of the checkpoints
     bool accept_kernel_set = false;                ///< go on although another kernel set computed the run so far
@@ -67,7 +72,9 @@ class RunHistory {
   };
   /// Fills the held state with step 0 of a new run, or with the newest good checkpoint of the run in the folder whose
   /// state root its ledger holds. Throws, with the folder untouched, when the folder holds another experiment (both
-  /// contracts), or another kernel set that was not accepted. `world` and `pool` outlive the object.
+  /// contracts), or another kernel set that was not accepted; when the ledger is not the one that the folder's log has
+  /// published; when there is no such key, or the contract note is of another contract. `world` and `pool` outlive the
+  /// object.
   RunHistory(Args args, RunState state, Communicator& world, ThreadPool& pool);
 
   const RunPosition& position() const { return position_; }
@@ -101,10 +108,17 @@ class RunHistory {
   /// The state root after the last recorded step; collective.
   Digest root() const;
 
+  /// The run ends here: what the ledger holds is published, where the run has a key.
+  void end();
+
  private:
   bool leads() const { return world_.rank() == 0; }
   void start();
   void resume();
+  void read_note();
+  void keep_note();
+  void open_log();
+  void sync_ledger();
   nlohmann::json find_position();
   void roll_back(const RollbackEvent& rollback);
   void share_position();
@@ -119,7 +133,10 @@ class RunHistory {
   std::optional<FolderLock> lock_;  // rank 0
   ThreadPool& pool_;
   CheckpointStore checkpoints_;
-  std::optional<Ledger> ledger_;  // rank 0
+  std::optional<Ledger> ledger_;          // rank 0
+  std::optional<Ed25519PrivateKey> key_;  // rank 0, until the log has it
+  std::optional<LogWriter> log_;          // rank 0, with a key
+  std::string note_;                      // rank 0: the contract note's bytes; empty: none
   Digest contract_{};
   RunPosition position_;
   SkippedBatches skipped_;

@@ -85,6 +85,8 @@ class Run {
                   .tensor_grains = e.numerics.tensor_grains,
                   .keep = e.run.keep,
                   .anchor_every = e.run.anchor_every,
+                  .signing_key = e.run.signing_key,
+                  .contract_note = e.run.contract_note,
                   .save_beside_training = e.run.saves_beside_training(),
                   .files = options.checkpoint_files,
                   .accept_kernel_set = options.accept_kernel_set,
@@ -241,6 +243,7 @@ class Run {
     const std::int64_t step = history_.position().step;
     finish_save();
     if (!history_.saved()) save(true);
+    history_.end();
     if (stopping_) {
       say(fmt::format("stopped at step {} by a signal; start the same command again to go on", step));
       return;
