@@ -82,6 +82,7 @@ class Verification {
 
   void check_alone() {
     ThreadPool pool(thread_count(run_.experiment.layout, job_.ranks_on_machine));
+    verify_signatures(run_, options_.signatures, report_);
     if (options_.genesis) verify_genesis(run_, pool, report_);
     if (!options_.data) return;
     inputs_.emplace(open_verified_inputs(run_));

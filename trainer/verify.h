@@ -10,11 +10,13 @@
 #include <vector>
 
 #include "parallel/communicator.h"
+#include "trainer/verify_signatures.h"
 
 namespace baekji {
 
 struct VerifyOptions {
   std::filesystem::path run;
+  SignatureOptions signatures;
   bool genesis = false;
   bool data = false;
   std::int64_t samples = 16;                                    ///< steps whose batches are checked
