@@ -1,6 +1,7 @@
 #include "core/ed25519.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <string>
@@ -18,7 +19,7 @@ class Ed25519Test : public testing::Test {
  protected:
   void SetUp() override {
     folder_ = fs::path(testing::TempDir()) /
-              fmt::format("ed25519_{}", testing::UnitTest::GetInstance()->current_test_info()->name());
+              fmt::format("ed25519_{}_{}", getpid(), testing::UnitTest::GetInstance()->current_test_info()->name());
     fs::remove_all(folder_);
     fs::create_directories(folder_);
   }

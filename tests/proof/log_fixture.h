@@ -2,6 +2,7 @@
 // What the tests of the log share: ledgers to publish, and files that are fast and can fail.
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <fstream>
@@ -56,8 +57,8 @@ class LogFiles final : public FileSystem {
 };
 
 inline const Digest& test_contract() {
-  static const Digest contract = sha256("contract");
-  return contract;
+  static const Digest kContract = sha256("contract");
+  return kContract;
 }
 
 // The files of a folder by name.
@@ -83,7 +84,7 @@ class LogTest : public testing::Test {
  protected:
   void SetUp() override {
     folder_ = fs::path(testing::TempDir()) /
-              fmt::format("log_{}", testing::UnitTest::GetInstance()->current_test_info()->name());
+              fmt::format("log_{}_{}", getpid(), testing::UnitTest::GetInstance()->current_test_info()->name());
     fs::remove_all(folder_);
     fs::create_directories(folder_);
   }

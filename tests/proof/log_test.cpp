@@ -12,7 +12,7 @@ std::map<std::string, std::string> expected_tiles(const std::vector<std::string>
   std::map<std::string, std::string> files;
   const auto name = [](std::size_t n) {
     std::string digits = std::to_string(n);
-    while (digits.size() % 3 != 0) digits = "0" + digits;
+    while (digits.size() % 3 != 0) digits.insert(0, "0");
     std::string path;
     for (std::size_t i = 0; i < digits.size(); i += 3)
       path += (i + 3 < digits.size() ? "x" + digits.substr(i, 3) + "/" : digits.substr(i, 3));

@@ -1,6 +1,7 @@
 #include "proof/signed_note.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdio>
 
@@ -17,7 +18,7 @@ class SignedNoteTest : public testing::Test {
  protected:
   void SetUp() override {
     folder_ = fs::path(testing::TempDir()) /
-              fmt::format("note_{}", testing::UnitTest::GetInstance()->current_test_info()->name());
+              fmt::format("note_{}_{}", getpid(), testing::UnitTest::GetInstance()->current_test_info()->name());
     fs::remove_all(folder_);
     fs::create_directories(folder_);
   }
