@@ -10,6 +10,9 @@ void add_tokenizer_command(CLI::App& app);
 void add_data_command(CLI::App& app);
 void add_train_command(CLI::App& app);
 void add_generate_command(CLI::App& app);
+void add_score_command(CLI::App& app);
+void add_export_command(CLI::App& app);
+void add_attest_command(CLI::App& app);
 void add_inspect_command(CLI::App& app);
 void add_keys_command(CLI::App& app);
 
