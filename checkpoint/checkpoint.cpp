@@ -144,16 +144,16 @@ void Checkpoint::load(std::span<const StateShard> shards) {
 }
 
 Digest saved_state_root(Checkpoint& checkpoint, ThreadPool& pool) {
-  constexpr std::int64_t kPieceElements = 64 * kChunkElements;
+  constexpr std::int64_t kRootPieceElements = 64 * kChunkElements;
   std::array<std::vector<float>, 3> arrays;
   std::vector<StateLeaf> leaves;
   for (const LogicalTensor& tensor : checkpoint.tensors()) {
     for (std::int64_t slice = 0; slice < tensor.slices; ++slice) {
-      for (std::int64_t begin = 0; begin < tensor.slice_elements(); begin += kPieceElements) {
+      for (std::int64_t begin = 0; begin < tensor.slice_elements(); begin += kRootPieceElements) {
         StateShard piece{.tensor = &tensor,
                          .slice = slice,
                          .begin = begin,
-                         .count = std::min(kPieceElements, tensor.slice_elements() - begin)};
+                         .count = std::min(kRootPieceElements, tensor.slice_elements() - begin)};
         for (std::size_t kind = 0; kind < arrays.size(); ++kind) {
           arrays[kind].resize(static_cast<std::size_t>(piece.count));
           piece.values[kind] = arrays[kind].data();

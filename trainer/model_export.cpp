@@ -15,7 +15,8 @@ namespace {
 using nlohmann::json;
 using nlohmann::ordered_json;
 
-constexpr std::int64_t kPieceElements = std::int64_t{1} << 20;
+// A few copies of it exist at once; smaller pieces would open the shards more often.
+constexpr std::int64_t kPieceElements = std::int64_t{1} << 22;
 constexpr const char* kExportFormat = "baekji-export-1";
 
 const LogicalTensor& tensor_named(const Checkpoint& checkpoint, const std::string& name) {
@@ -68,15 +69,16 @@ std::string first_difference(const json& contract, const json& experiment) {
 ModelExport::ModelExport(const RunFolder& folder, const Options& options, ThreadPool& pool)
     : experiment_(load_experiment(folder.experiment(), {})),
       tokenizer_(Tokenizer::load(folder.tokenizer())),
+      ledger_(Ledger::open_read_only(folder.ledger())),
       checkpoint_([&] {
-        check_expressible(experiment_.model, folder.experiment().string());
-        return open_saved_checkpoint(folder, Ledger::open_read_only(folder.ledger()), pool, options.step);
+        check_expressible(experiment_.model, folder.experiment().string());  // before gigabytes are read
+        return open_saved_checkpoint(folder, ledger_, pool, options.step);
       }()),
       type_(options.type.value_or(element_types(experiment_.numerics).compute)),
       shard_bytes_(options.shard_bytes) {
   if (shard_bytes_ < 1)
     throw Error("a file of weights must hold something").values(">= 1 byte", fmt::format("{}", shard_bytes_));
-  check_contract(Ledger::open_read_only(folder.ledger()), folder);
+  check_contract(folder);
   check_loaded_state(checkpoint_.info(), saved_state_root(checkpoint_, pool));
   const std::vector<NamedWeight> names = hugging_face_names(experiment_.model);
   require_equal(names.size(), checkpoint_.tensors().size(), "the checkpoint has other tensors than the model",
@@ -87,11 +89,11 @@ ModelExport::ModelExport(const RunFolder& folder, const Options& options, Thread
   weights_ = plan_safetensors(tensors, shard_bytes_);
 }
 
-void ModelExport::check_contract(const Ledger& ledger, const RunFolder& folder) const {
+void ModelExport::check_contract(const RunFolder& folder) const {
   const std::string text = posix_file_system().read(folder.contract());
   const std::string digest = to_hex(contract_digest(text));
   const std::string place = folder.contract().string();
-  require_equal(to_hex(ledger.genesis().contract), digest, "contract.json is not the contract of the ledger", place);
+  require_equal(to_hex(ledger_.genesis().contract), digest, "contract.json is not the contract of the ledger", place);
   require_equal(digest, to_hex(checkpoint_.info().contract), "the checkpoint was trained under another contract",
                 checkpoint_.path().string());
   const json contract = parse_canonical_json(text, place);
@@ -120,7 +122,8 @@ HuggingFaceModel ModelExport::described() const {
 
 ordered_json ModelExport::tokenizer_config() const {
   const std::string end = tokenizer_.piece(tokenizer_.eos_id());
-  return {{"tokenizer_class", "LlamaTokenizer"},
+  // transformers 5 then follows the model file in everything; older versions load it as LlamaTokenizer by name only.
+  return {{"tokenizer_class", "PreTrainedTokenizerFast"},
           {"bos_token", end},
           {"eos_token", end},
           {"unk_token", tokenizer_.piece(tokenizer_.unknown_id())},
@@ -128,7 +131,8 @@ ordered_json ModelExport::tokenizer_config() const {
           {"add_bos_token", false},
           {"add_eos_token", false},
           {"add_prefix_space", false},
-          {"legacy", true},  // the way that leaves the model file's own rules alone
+          {"legacy", true},                // for LlamaTokenizer: leave the model file's own rules alone
+          {"split_special_tokens", true},  // the spelling of a control piece in a text is text, as for our own encoder
           {"clean_up_tokenization_spaces", false},
           {"model_max_length", described().context}};
 }

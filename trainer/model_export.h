@@ -48,7 +48,7 @@ class ModelExport {
   std::vector<AttestedSubject> produce(const FileTaker& take);
 
  private:
-  void check_contract(const Ledger& ledger, const RunFolder& folder) const;
+  void check_contract(const RunFolder& folder) const;
   HuggingFaceModel described() const;
   nlohmann::ordered_json tokenizer_config() const;
   std::string provenance(const std::vector<AttestedSubject>& files) const;
@@ -56,6 +56,7 @@ class ModelExport {
 
   Experiment experiment_;
   Tokenizer tokenizer_;
+  Ledger ledger_;
   Checkpoint checkpoint_;
   DType type_ = DType::kFloat32;
   std::int64_t shard_bytes_ = 0;
