@@ -247,7 +247,7 @@ def main():
             print(f"{name}: logits differ by {logit:.1e} (largest {largest:.1f}), log-probabilities by {probability:.1e}; "
                   f"with rotary pairs mixed up by {control:.1e}")
             samples, text = check.text(run, folder)
-            print(f"{name}: {samples} texts have the same token ids and come back; greedy text is the same: {text!r}")
+            print(f"{name}: {samples} texts have the same token ids and come back; greedy text is the same: {text!a}")
         print(f"{name}: the same weights in {check.forms_of_one(run, folder)} shards, and rounded in bf16")
         check.signatures(run, folder)
         print("model_signing: verifies; refuses a flipped bit, one file more, another key")
