@@ -1,6 +1,7 @@
 #include "checkpoint/checkpoint.h"
 
 #include <algorithm>
+#include <array>
 #include <fstream>
 #include <map>
 #include <optional>
@@ -140,6 +141,29 @@ void Checkpoint::load(std::span<const StateShard> shards) {
     const Hdf5File file = Hdf5File::open_read_only(path_ / manifest_.shards[static_cast<std::size_t>(shard)].name);
     for (const ShardRead& read : list) read_shard_range(file, read);
   }
+}
+
+Digest saved_state_root(Checkpoint& checkpoint, ThreadPool& pool) {
+  constexpr std::int64_t kRootPieceElements = 64 * kChunkElements;
+  std::array<std::vector<float>, 3> arrays;
+  std::vector<StateLeaf> leaves;
+  for (const LogicalTensor& tensor : checkpoint.tensors()) {
+    for (std::int64_t slice = 0; slice < tensor.slices; ++slice) {
+      for (std::int64_t begin = 0; begin < tensor.slice_elements(); begin += kRootPieceElements) {
+        StateShard piece{.tensor = &tensor,
+                         .slice = slice,
+                         .begin = begin,
+                         .count = std::min(kRootPieceElements, tensor.slice_elements() - begin)};
+        for (std::size_t kind = 0; kind < arrays.size(); ++kind) {
+          arrays[kind].resize(static_cast<std::size_t>(piece.count));
+          piece.values[kind] = arrays[kind].data();
+        }
+        checkpoint.load(std::span(&piece, 1));
+        for (StateLeaf& leaf : state_leaves(std::span(&piece, 1), pool)) leaves.push_back(std::move(leaf));
+      }
+    }
+  }
+  return state_root(std::move(leaves));
 }
 
 void check_loaded_state(const CheckpointInfo& info, const Digest& root) {

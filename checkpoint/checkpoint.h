@@ -46,6 +46,10 @@ class Checkpoint {
   std::vector<bool> checked_;
 };
 
+/// The state root of what the files hold, recomputed a piece at a time (48 MiB, and about 300 bytes for each chunk).
+/// The manifest only says what its writer claimed; this is what its weights and moments are.
+Digest saved_state_root(Checkpoint& checkpoint, ThreadPool& pool);
+
 /// Throws when `root`, that of the state as loaded, is not the one of the manifest.
 void check_loaded_state(const CheckpointInfo& info, const Digest& root);
 /// Throws when the state root of `shards` (the whole state) is not the one of the manifest.

@@ -146,6 +146,9 @@ std::int32_t Tokenizer::bos_id() const {
 std::int32_t Tokenizer::eos_id() const {
   return model_->processor.eos_id();
 }
+std::int32_t Tokenizer::unknown_id() const {
+  return model_->processor.unk_id();
+}
 std::string Tokenizer::piece(std::int32_t id) const {
   if (id < 0 || id >= vocab_size()) {
     throw Error("an id outside the tokenizer's vocabulary")

@@ -33,6 +33,7 @@ class Tokenizer {
   std::int64_t vocab_size() const;
   std::int32_t bos_id() const;  ///< -1 when the model has none
   std::int32_t eos_id() const;  ///< -1 when the model has none
+  std::int32_t unknown_id() const;
   /// The piece as SentencePiece spells it ("<U+2581>the", "<0x0A>"), for tables.
   std::string piece(std::int32_t id) const;
   /// SHA-256 of the model file: the tokenizer's name in stores and contracts.

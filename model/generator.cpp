@@ -112,4 +112,18 @@ void Generator::run(std::span<const std::int32_t> prompt, std::int64_t count, co
   }
 }
 
+void Generator::score(std::span<const std::int32_t> tokens,
+                      const std::function<void(std::size_t, std::span<const float>)>& visit) {
+  const auto length = static_cast<std::int64_t>(tokens.size());
+  if (length < 1 || length > positions_) {
+    throw Error("the text does not fit the model")
+        .values(fmt::format("1..{} tokens", positions_), fmt::format("{}", length));
+  }
+  cached_ = 0;
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    feed(*single_, tokens.subspan(i, 1));
+    visit(i, logits_V_);
+  }
+}
+
 }  // namespace baekji

@@ -45,6 +45,11 @@ class Generator {
   void run(std::span<const std::int32_t> prompt, std::int64_t count, const SamplingOptions& options,
            const std::function<bool(std::int32_t)>& accept);
 
+  /// Tells visit(i, logits_V) the logits that follow tokens[0..i], for each i. Throws when the tokens are none or more
+  /// than the positions.
+  void score(std::span<const std::int32_t> tokens,
+             const std::function<void(std::size_t, std::span<const float>)>& visit);
+
  private:
   struct Width;  // a stage bound for a number of tokens at once
   void feed(Width& width, std::span<const std::int32_t> tokens);

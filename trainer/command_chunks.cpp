@@ -87,17 +87,9 @@ ExportedState find_state(const ChunksArguments& a, ThreadPool& pool) {
   }
   const RunFolder folder = open_run_folder(a.path);
   const Ledger ledger = Ledger::open_read_only(folder.ledger());
-  const CheckpointStore store(folder.checkpoints());
   if (a.step == 0) return state_of_genesis(folder, ledger, pool);
-  if (a.step > 0) {
-    Checkpoint checkpoint = Checkpoint::open(store.path_of(a.step));
-    if (!ledger.state_root_known(checkpoint.info().state_root))
-      throw Error("the run's ledger does not hold the checkpoint's state root")
-          .values("a root that it holds", to_hex(checkpoint.info().state_root))
-          .at(checkpoint.path().string());
-    return state_of_checkpoint(std::move(checkpoint));
-  }
-  return state_of_checkpoint(newest_good_checkpoint(folder, pool));
+  return state_of_checkpoint(
+      open_saved_checkpoint(folder, ledger, pool, a.step > 0 ? std::optional(a.step) : std::nullopt));
 }
 
 // The bytes on the disk are the array's.

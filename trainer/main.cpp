@@ -13,6 +13,9 @@ int main(int argc, char** argv) {
   baekji::add_data_command(app);
   baekji::add_train_command(app);
   baekji::add_generate_command(app);
+  baekji::add_score_command(app);
+  baekji::add_export_command(app);
+  baekji::add_attest_command(app);
   baekji::add_inspect_command(app);
   baekji::add_keys_command(app);
   baekji::add_contract_command(app);

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "proof/ledger.h"
-
 namespace baekji {
 
 RunFolder open_run_folder(const std::filesystem::path& path) {
@@ -18,20 +16,40 @@ RunFolder open_run_folder(const std::filesystem::path& path) {
   return folder;
 }
 
-Checkpoint newest_good_checkpoint(const RunFolder& folder, ThreadPool& pool) {
-  const Ledger ledger = Ledger::open_read_only(folder.ledger());
-  auto newest = CheckpointStore(folder.checkpoints()).newest_good(pool, [&](const CheckpointInfo& info) {
+Checkpoint open_saved_checkpoint(const RunFolder& folder, const Ledger& ledger, ThreadPool& pool,
+                                 std::optional<std::int64_t> step) {
+  const CheckpointStore store(folder.checkpoints());
+  const auto refusal = [&](const CheckpointInfo& info) {
     return ledger.state_root_known(info.state_root) ? std::string() : "its state root is not in this run's ledger";
-  });
-  if (!newest.checkpoint) {
+  };
+  if (!step) {
+    auto newest = store.newest_good(pool, refusal);
+    if (newest.checkpoint) return std::move(*newest.checkpoint);
     throw Error("the run has no good checkpoint")
         .values("at least one", fmt::format("none ({})", fmt::join(newest.problems, "; ")))
         .at(folder.checkpoints().string());
   }
-  return std::move(*newest.checkpoint);
+  const std::vector<std::int64_t> steps = store.list();
+  if (std::find(steps.begin(), steps.end(), *step) == steps.end()) {
+    throw Error("the run has no checkpoint of this step")
+        .values(fmt::format("one of {}", fmt::join(steps, ", ")), fmt::format("--step {}", *step))
+        .at(folder.checkpoints().string())
+        .hint("run.keep and run.anchor_every say which checkpoints stay");
+  }
+  Checkpoint checkpoint = Checkpoint::open(store.path_of(*step));
+  require_equal(*step, checkpoint.info().step, "a checkpoint lies in the directory of another step",
+                checkpoint.path().string());
+  if (const std::string reason = refusal(checkpoint.info()); !reason.empty()) {
+    throw Error("the checkpoint cannot be used")
+        .values("one that belongs to this run", reason)
+        .at(checkpoint.path().string());
+  }
+  checkpoint.verify(pool);
+  return checkpoint;
 }
 
-SavedModel::SavedModel(const RunFolder& folder, ThreadPool& pool, Kernels& kernels, Arena& arena)
+SavedModel::SavedModel(const RunFolder& folder, ThreadPool& pool, Kernels& kernels, Arena& arena,
+                       std::optional<std::int64_t> step)
     : experiment_(load_experiment(folder.experiment(), {})),
       declared_(declare_parameters(experiment_.model, experiment_.numerics.tensor_grains)),
       parameters_({.groups = declared_.groups,
@@ -39,7 +57,7 @@ SavedModel::SavedModel(const RunFolder& folder, ThreadPool& pool, Kernels& kerne
                    .slice_count = experiment_.numerics.tensor_grains,
                    .training = false},
                   kernels, arena) {
-  Checkpoint checkpoint = newest_good_checkpoint(folder, pool);
+  Checkpoint checkpoint = open_saved_checkpoint(folder, Ledger::open_read_only(folder.ledger()), pool, step);
   info_ = checkpoint.info();
   load(checkpoint);
 }

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "kernels/kernels.h"
 #include "model/parameters.h"
 #include "parallel/parameter_store.h"
+#include "proof/ledger.h"
 #include "trainer/experiment.h"
 #include "trainer/run_history.h"
 
@@ -20,14 +22,16 @@ namespace baekji {
 /// The folder of a run; throws, with a hint, when `path` is none.
 RunFolder open_run_folder(const std::filesystem::path& path);
 
-/// The newest checkpoint of a run that verifies and whose state root the run's ledger holds; throws when there is none.
-Checkpoint newest_good_checkpoint(const RunFolder& folder, ThreadPool& pool);
+/// The run's checkpoint of `step`, or without one its newest good one: verified to the last byte, and with a state root
+/// that `ledger` holds. Throws when there is none, with what was wrong with those that are there.
+Checkpoint open_saved_checkpoint(const RunFolder& folder, const Ledger& ledger, ThreadPool& pool,
+                                 std::optional<std::int64_t> step = {});
 
 class SavedModel {
  public:
-  /// Loads the weights of the newest good checkpoint whose state root the run's ledger holds. `arena` and `kernels`
-  /// outlive it.
-  SavedModel(const RunFolder& folder, ThreadPool& pool, Kernels& kernels, Arena& arena);
+  /// Loads the weights of open_saved_checkpoint(). `arena` and `kernels` outlive it.
+  SavedModel(const RunFolder& folder, ThreadPool& pool, Kernels& kernels, Arena& arena,
+             std::optional<std::int64_t> step = {});
 
   const Experiment& experiment() const { return experiment_; }
   const CheckpointInfo& info() const { return info_; }

@@ -1,0 +1,96 @@
+#include "proof/attestation.h"
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "core/base64.h"
+#include "core/error.h"
+#include "proof/contract.h"
+
+namespace baekji {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::string_view kStatementType = "https://in-toto.io/Statement/v1";
+constexpr std::string_view kPayloadType = "application/vnd.in-toto+json";
+constexpr std::string_view kBundleType = "application/vnd.dev.sigstore.bundle.v0.3+json";
+// What the stock signer leaves out, and so the stock verifier: the signature itself and what git keeps beside files.
+constexpr std::array<std::string_view, 5> kIgnoredPaths{".git", ".gitattributes", ".github", ".gitignore", "model.sig"};
+
+std::string text_of(const Digest& digest) {
+  std::string bytes;
+  for (const std::uint8_t byte : digest) bytes.push_back(static_cast<char>(byte));
+  return bytes;
+}
+
+// Paths compare part by part ("a/b" stands before "a.txt"), as the verifier compares them.
+bool path_less(const AttestedSubject& a, const AttestedSubject& b) {
+  const std::filesystem::path x(a.name);
+  const std::filesystem::path y(b.name);
+  return std::lexicographical_compare(x.begin(), x.end(), y.begin(), y.end(),
+                                      [](const auto& p, const auto& q) { return p.string() < q.string(); });
+}
+
+}  // namespace
+
+json in_toto_statement(std::span<const AttestedSubject> subjects, std::string_view predicate_type,
+                       const json& predicate) {
+  if (subjects.empty()) throw Error("a statement is about something").values("a subject", "none");
+  json list = json::array();
+  for (const AttestedSubject& subject : subjects)
+    list.push_back({{"name", subject.name}, {"digest", {{"sha256", to_hex(subject.digest)}}}});
+  return {{"_type", kStatementType}, {"subject", list}, {"predicateType", predicate_type}, {"predicate", predicate}};
+}
+
+std::string dsse_signed_bytes(std::string_view payload_type, std::string_view payload) {
+  return fmt::format("DSSEv1 {} {} {} {}", payload_type.size(), payload_type, payload.size(), payload);
+}
+
+std::string key_hint(const EcdsaKey& key) {
+  return to_hex(sha256(key.public_pem()));
+}
+
+json dsse_envelope(const json& statement, const EcdsaKey& key) {
+  const std::string payload = canonical_json(statement);
+  const std::string signature = key.sign(dsse_signed_bytes(kPayloadType, payload));
+  return {{"payload", encode_base64(payload)},
+          {"payloadType", kPayloadType},
+          {"signatures", json::array({{{"keyid", key_hint(key)}, {"sig", encode_base64(signature)}}})}};
+}
+
+bool ignored_by_model_signature(std::string_view path) {
+  const std::string first = std::filesystem::path(path).begin()->string();
+  return std::find(kIgnoredPaths.begin(), kIgnoredPaths.end(), first) != kIgnoredPaths.end();
+}
+
+json model_signature_statement(const std::string& model_name, std::span<const AttestedSubject> files) {
+  std::vector<AttestedSubject> sorted(files.begin(), files.end());
+  std::sort(sorted.begin(), sorted.end(), path_less);
+  Sha256 model;
+  json resources = json::array();
+  for (const AttestedSubject& file : sorted) {
+    if (ignored_by_model_signature(file.name)) {
+      throw Error("a file cannot be signed, because verifiers leave it out").values("another name", file.name);
+    }
+    model.add(text_of(file.digest));
+    resources.push_back({{"name", file.name}, {"algorithm", "sha256"}, {"digest", to_hex(file.digest)}});
+  }
+  const AttestedSubject subject{.name = model_name, .digest = model.finish()};
+  return in_toto_statement(
+      std::span(&subject, 1), kModelSignaturePredicate,
+      {{"serialization",
+        {{"method", "files"}, {"hash_type", "sha256"}, {"allow_symlinks", false}, {"ignore_paths", kIgnoredPaths}}},
+       {"resources", resources}});
+}
+
+json sigstore_bundle(const json& statement, const EcdsaKey& key) {
+  return {{"mediaType", kBundleType},
+          {"verificationMaterial", {{"publicKey", {{"hint", key_hint(key)}}}, {"tlogEntries", json::array()}}},
+          {"dsseEnvelope", dsse_envelope(statement, key)}};
+}
+
+}  // namespace baekji
