@@ -33,7 +33,7 @@ int no_passphrase(char* /*buffer*/, int /*size*/, int /*writing*/, void* /*data*
   return -1;
 }
 
-void require_openssl(bool ok, const char* what) {
+void require_ecdsa(bool ok, const char* what) {
   if (!ok) throw Error(fmt::format("OpenSSL could not {}", what));
 }
 
@@ -42,7 +42,7 @@ void require_openssl(bool ok, const char* what) {
 EcdsaKey EcdsaKey::load(const std::filesystem::path& path) {
   const std::string pem = posix_file_system().read(path);
   const Bio bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-  require_openssl(bio != nullptr, "read a key");
+  require_ecdsa(bio != nullptr, "read a key");
   const std::shared_ptr<void> key(PEM_read_bio_PrivateKey(bio.get(), nullptr, no_passphrase, nullptr),
                                   [](void* p) { EVP_PKEY_free(static_cast<EVP_PKEY*>(p)); });
   std::array<char, 64> curve{};
@@ -59,21 +59,21 @@ EcdsaKey EcdsaKey::load(const std::filesystem::path& path) {
 
 std::string EcdsaKey::sign(std::string_view message) const {
   const std::unique_ptr<EVP_MD_CTX, FreeContext> context(EVP_MD_CTX_new());
-  require_openssl(context != nullptr, "begin a signature");
+  require_ecdsa(context != nullptr, "begin a signature");
   const std::vector<unsigned char> bytes(message.begin(), message.end());
-  require_openssl(EVP_DigestSignInit(context.get(), nullptr, EVP_sha256(), nullptr, as_key(key_)) == 1,
-                  "begin a signature");
+  require_ecdsa(EVP_DigestSignInit(context.get(), nullptr, EVP_sha256(), nullptr, as_key(key_)) == 1,
+                "begin a signature");
   std::size_t size = 0;
-  require_openssl(EVP_DigestSign(context.get(), nullptr, &size, bytes.data(), bytes.size()) == 1, "size a signature");
+  require_ecdsa(EVP_DigestSign(context.get(), nullptr, &size, bytes.data(), bytes.size()) == 1, "size a signature");
   std::vector<unsigned char> signature(size);
-  require_openssl(EVP_DigestSign(context.get(), signature.data(), &size, bytes.data(), bytes.size()) == 1, "sign");
+  require_ecdsa(EVP_DigestSign(context.get(), signature.data(), &size, bytes.data(), bytes.size()) == 1, "sign");
   signature.resize(size);  // it is often shorter than its bound
   return {signature.begin(), signature.end()};
 }
 
 std::string EcdsaKey::public_pem() const {
   const Bio bio(BIO_new(BIO_s_mem()));
-  require_openssl(bio != nullptr && PEM_write_bio_PUBKEY(bio.get(), as_key(key_)) == 1, "write a public key");
+  require_ecdsa(bio != nullptr && PEM_write_bio_PUBKEY(bio.get(), as_key(key_)) == 1, "write a public key");
   char* text = nullptr;
   const long size = BIO_get_mem_data(bio.get(), &text);
   return {text, static_cast<std::size_t>(size)};

@@ -57,9 +57,9 @@ std::string key_hint(const EcdsaKey& key) {
 json dsse_envelope(const json& statement, const EcdsaKey& key) {
   const std::string payload = canonical_json(statement);
   const std::string signature = key.sign(dsse_signed_bytes(kPayloadType, payload));
-  return {{"payload", base64(payload)},
+  return {{"payload", encode_base64(payload)},
           {"payloadType", kPayloadType},
-          {"signatures", json::array({{{"keyid", key_hint(key)}, {"sig", base64(signature)}}})}};
+          {"signatures", json::array({{{"keyid", key_hint(key)}, {"sig", encode_base64(signature)}}})}};
 }
 
 bool ignored_by_model_signature(std::string_view path) {

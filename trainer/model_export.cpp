@@ -59,7 +59,7 @@ std::string indented(const ordered_json& value) {
 }
 
 // "/model/norm_eps": the first member in which what is computed differs from what was promised.
-std::string first_difference(const json& contract, const json& experiment) {
+std::string first_differing_member(const json& contract, const json& experiment) {
   const json steps = json::diff(contract, experiment);
   return steps.empty() ? "nothing" : steps.front().at("path").get<std::string>();
 }
@@ -84,6 +84,7 @@ ModelExport::ModelExport(const RunFolder& folder, const Options& options, Thread
   require_equal(names.size(), checkpoint_.tensors().size(), "the checkpoint has other tensors than the model",
                 checkpoint_.path().string());
   std::vector<SafetensorsTensor> tensors;
+  tensors.reserve(names.size());
   for (const NamedWeight& name : names)
     tensors.push_back({.name = name.theirs, .shape = tensor_named(checkpoint_, name.ours).shape, .type = type_});
   weights_ = plan_safetensors(tensors, shard_bytes_);
@@ -104,7 +105,7 @@ void ModelExport::check_contract(const RunFolder& folder) const {
   said["sources"] = contract.at("sources");
   if (said != contract) {
     throw Error("experiment.toml is not what the contract says")
-        .values("the contract's values", "another at " + first_difference(contract, said))
+        .values("the contract's values", "another at " + first_differing_member(contract, said))
         .at(folder.experiment().string());
   }
 }
