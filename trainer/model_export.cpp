@@ -78,6 +78,11 @@ ModelExport::ModelExport(const RunFolder& folder, const Options& options, Thread
       shard_bytes_(options.shard_bytes) {
   if (shard_bytes_ < 1)
     throw Error("a file of weights must hold something").values(">= 1 byte", fmt::format("{}", shard_bytes_));
+  if (tokenizer_.eos_id() < 0) {
+    throw Error("the tokenizer has no EOS, so that nothing would end a generated text")
+        .values("an EOS piece", "none")
+        .at(folder.tokenizer().string());
+  }
   check_contract(folder);
   check_loaded_state(checkpoint_.info(), saved_state_root(checkpoint_, pool));
   const std::vector<NamedWeight> names = hugging_face_names(experiment_.model);
