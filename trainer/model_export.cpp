@@ -59,7 +59,7 @@ std::string indented(const ordered_json& value) {
 }
 
 // "/model/norm_eps": the first member in which what is computed differs from what was promised.
-std::string first_difference(const json& contract, const json& experiment) {
+std::string first_differing_member(const json& contract, const json& experiment) {
   const json steps = json::diff(contract, experiment);
   return steps.empty() ? "nothing" : steps.front().at("path").get<std::string>();
 }
@@ -78,12 +78,18 @@ ModelExport::ModelExport(const RunFolder& folder, const Options& options, Thread
       shard_bytes_(options.shard_bytes) {
   if (shard_bytes_ < 1)
     throw Error("a file of weights must hold something").values(">= 1 byte", fmt::format("{}", shard_bytes_));
+  if (tokenizer_.eos_id() < 0) {
+    throw Error("the tokenizer has no EOS, so that nothing would end a generated text")
+        .values("an EOS piece", "none")
+        .at(folder.tokenizer().string());
+  }
   check_contract(folder);
   check_loaded_state(checkpoint_.info(), saved_state_root(checkpoint_, pool));
   const std::vector<NamedWeight> names = hugging_face_names(experiment_.model);
   require_equal(names.size(), checkpoint_.tensors().size(), "the checkpoint has other tensors than the model",
                 checkpoint_.path().string());
   std::vector<SafetensorsTensor> tensors;
+  tensors.reserve(names.size());
   for (const NamedWeight& name : names)
     tensors.push_back({.name = name.theirs, .shape = tensor_named(checkpoint_, name.ours).shape, .type = type_});
   weights_ = plan_safetensors(tensors, shard_bytes_);
@@ -104,7 +110,7 @@ void ModelExport::check_contract(const RunFolder& folder) const {
   said["sources"] = contract.at("sources");
   if (said != contract) {
     throw Error("experiment.toml is not what the contract says")
-        .values("the contract's values", "another at " + first_difference(contract, said))
+        .values("the contract's values", "another at " + first_differing_member(contract, said))
         .at(folder.experiment().string());
   }
 }

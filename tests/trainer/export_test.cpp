@@ -6,6 +6,7 @@
 #include <map>
 
 #include "tests/proof/openssl.h"
+#include "tests/trainer/hooked_files.h"
 #include "tests/trainer/tiny_run.h"
 #include "trainer/hugging_face.h"
 #include "trainer/model_export.h"
@@ -149,6 +150,15 @@ TEST(ExportTest, WhatTheFormsCannotSayIsRefusedByItsKey) {
   EXPECT_NO_THROW(check_expressible(model, "x"));
 }
 
+TEST(ExportTest, ARunThatTheFormsCannotSayLeavesNothingBehind) {
+  const fs::path run = tiny::fresh_folder("output_norms");
+  tiny::train_root(run, {"model.output_norms=true", "run.steps=2"});
+  const fs::path log = tiny::data_folder() / "output_norms.log";
+  EXPECT_EQ(program({"export", run.string(), "--output", (run / "hf").string()}, log), 1);
+  EXPECT_NE(tiny::read_text(log).find("model.output_norms"), std::string::npos) << tiny::read_text(log);
+  EXPECT_FALSE(fs::exists(run / "hf"));
+}
+
 TEST(ExportTest, AChangedExperimentFileOrContractIsRefused) {
   const fs::path run = tiny::fresh_folder("changed");
   fs::copy(trained_run(), run, fs::copy_options::recursive);
@@ -226,6 +236,30 @@ TEST(ExportTest, AFolderThatHoldsSomethingIsRefusedAndLeftAlone) {
       << tiny::read_text(log);
   EXPECT_TRUE(fs::exists(output / "model.safetensors"));
   EXPECT_FALSE(fs::exists(output.string() + ".partial"));
+}
+
+// A full disk or a failing rename: no folder, no leftover.
+TEST(ExportTest, AFolderAppearsWholeOrNotAtAll) {
+  const fs::path output = tiny::fresh_folder("whole");
+  for (const std::string failing : {"sync", "rename"}) {
+    HookedFiles files([&](std::string_view verb, const fs::path&) {
+      if (verb == failing) throw Error("the disk is full");
+    });
+    EXPECT_THROW(
+        {
+          OutputFolder folder(output, files);
+          folder.write("a.txt", "a");
+          folder.commit();
+        },
+        Error);
+    EXPECT_FALSE(fs::exists(output)) << failing;
+    EXPECT_FALSE(fs::exists(output.string() + ".partial")) << failing;
+  }
+  OutputFolder folder(output);
+  folder.write("a.txt", "a");
+  EXPECT_FALSE(fs::exists(output));
+  folder.commit();
+  EXPECT_EQ(tiny::read_text(output / "a.txt"), "a");
 }
 
 class AttestTest : public OpensslTest {};

@@ -46,23 +46,23 @@ TEST_F(RunKeys, TheLogGrowsWithTheRunAndEndsWithIt) {
   const std::string root = train_root(run_, {"run.steps=3", signing()});
   LogReport report = verified();
   EXPECT_EQ(report.checkpoint.head.size, report.ledger_records) << "the end of the run is published";
-  EXPECT_EQ(report.ledger_records, 1 + 3 + 2) << "genesis, steps, checkpoints 2 and 3";
+  EXPECT_EQ(report.ledger_records, 2 + 3 + 2) << "genesis, start, steps, checkpoints 2 and 3";
   const fs::path kept = keys_ / "kept";
   fs::copy_file(run_ / "log/checkpoint", kept);
   const std::string whole = train_root(run_, {signing()});
   report = verified();
   EXPECT_EQ(report.checkpoint.head.size, report.ledger_records);
-  EXPECT_EQ(report.ledger_records, 6 + 1 + 3 + 2);
+  EXPECT_EQ(report.ledger_records, 7 + 1 + 3 + 2);
   EXPECT_EQ(verify_checkpoint(kept, run_ / "ledger.jsonl", test_key(keys_, "owner").public_key()).checkpoint.head.size,
-            6);
+            7);
   // A complete run that is started again has one event more.
   EXPECT_EQ(train_root(run_, {signing()}), whole);
-  EXPECT_EQ(verified().checkpoint.head.size, 13);
+  EXPECT_EQ(verified().checkpoint.head.size, 14);
   const fs::path plain = fresh_folder("keys_plain");
   EXPECT_EQ(train_root(plain), whole) << "a key changes no bit";
   EXPECT_FALSE(fs::exists(plain / "log"));
   EXPECT_FALSE(fs::exists(plain / "contract.note"));
-  std::printf("logs of 6, 12 and 13 lines verified; root after 6 steps %s, with and without a key\n", whole.c_str());
+  std::printf("logs of 7, 13 and 14 lines verified; root after 6 steps %s, with and without a key\n", whole.c_str());
 }
 
 TEST_F(RunKeys, RankZeroAlonePublishes) {
