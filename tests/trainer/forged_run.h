@@ -2,7 +2,9 @@
 // Runs as a dishonest owner would write them: every file is consistent, but the state was changed, or another batch was
 // taken, somewhere on the way.
 
+#include <cmath>
 #include <cstdint>
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <span>
@@ -16,6 +18,7 @@
 #include "trainer/run_history.h"
 #include "trainer/run_inputs.h"
 #include "trainer/step_record.h"
+#include "trainer/verify.h"
 
 namespace baekji::tiny {
 
@@ -44,6 +47,7 @@ inline void write_run(const Experiment& e, const Forgery& forgery) {
                       .seed = inputs.seed,
                       .tensor_grains = e.numerics.tensor_grains,
                       .keep = 1000,
+                      .signing_key = e.run.signing_key,
                       .warn = [](const std::string&) {}},
                      {.held = engine.shards(),
                       .owned = engine.owned_shards(),
@@ -67,6 +71,56 @@ inline void write_run(const Experiment& e, const Forgery& forgery) {
     if (step % e.run.checkpoint_every == 0) {
       history.begin_save(true);
       history.finish_save();
+    }
+  }
+  history.end();
+}
+
+struct Verdict {
+  bool passed = false;
+  std::string text;  // the lines, or the error
+};
+
+inline Verdict verdict_of(VerifyOptions options) {
+  Verdict verdict;
+  const auto world = make_self_communicator();
+  try {
+    verdict.passed = verify(options, {.world = *world}, [&](const std::string& line) { verdict.text += line + "\n"; });
+  } catch (const Error& error) {
+    verdict.text += std::string("error: ") + error.what();
+  }
+  return verdict;
+}
+
+inline Experiment eight_steps(const std::string& name, std::vector<std::string> more = {}) {
+  more.insert(more.end(), {"run.steps=8", "run.keep=100"});
+  return load(fresh_folder(name), more);
+}
+
+inline void flip_bit(const fs::path& path, std::int64_t byte) {
+  std::string bytes = read_text(path);
+  bytes.at(static_cast<std::size_t>(byte)) = static_cast<char>(bytes.at(static_cast<std::size_t>(byte)) ^ 1);
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+inline const fs::path& honest_run() {
+  static const fs::path kRun = [] {
+    const Experiment e = eight_steps("honest");
+    train_alone(e);
+    return e.output();
+  }();
+  return kRun;
+}
+
+// Another model of the same shape, as one value for each element.
+inline float foreign(std::int64_t i) {
+  return 0.03F * std::sin(static_cast<float>(i) + 1.0F);
+}
+inline void mix_in_foreign(std::span<const StateShard> state, float share) {
+  for (const StateShard& shard : state) {
+    for (std::int64_t i = 0; i < shard.count; ++i) {
+      if (shard.tensor->logical_index(shard.slice, shard.begin + i) < 0) continue;  // padding stays zero
+      shard.values[0][i] += share * (foreign(i) - shard.values[0][i]);
     }
   }
 }
