@@ -8,6 +8,7 @@
 #include "proof/beacon.h"
 #include "proof/contract.h"
 #include "proof/genesis.h"
+#include "proof/merkle_tree.h"
 #include "proof/state_root.h"
 #include "trainer/saved_model.h"
 
@@ -45,6 +46,27 @@ std::uint64_t seed_of(const json& contract, const GenesisRecord& genesis, Verify
   report.note("seed", fmt::format("from {} round {} (came at POSIX time {}), value {}: look it up", name, round,
                                   beacon_time_s(name, round), bytes_to_hex(genesis.beacon_value)));
   return seed_from_beacon(genesis.contract, genesis.beacon_value);
+}
+
+// One sequence of a batch, opened from the root that the ledger has: where its tokens are, with the proof.
+std::string open_sequence(const BatchOrder& order, std::int64_t step, std::int64_t batch, const Digest& root,
+                          const std::string& nonce) {
+  const std::int64_t count = order.stage(batch).global_batch;
+  const RandomStream stream("baekji.verify.sequence", 0, nonce);
+  const auto index =
+      static_cast<std::int64_t>(stream.below(static_cast<std::uint64_t>(step), static_cast<std::uint64_t>(count)));
+  const auto leaf = [&](std::int64_t i) { return merkle_leaf(sequence_bytes(order.at(batch, i))); };
+  const std::vector<Digest> proof = inclusion_proof(index, count, [&](std::int64_t height, std::int64_t node) {
+    MerkleBuilder tree;
+    for (std::int64_t i = node << height; i < (node + 1) << height; ++i) tree.add(leaf(i));
+    return tree.root();
+  });
+  if (!includes(root, count, leaf(index), index, proof))
+    throw Error("a sequence is not in the batch of its step").at(fmt::format("step {}, sequence {}", step, index));
+  const SequencePosition at = order.at(batch, index);
+  return fmt::format("step {} sequence {} opens to source {}, pass {}, tokens {} to {}, with {} hashes", step, index,
+                     order.sources()[static_cast<std::size_t>(at.source)].name, at.pass, at.begin,
+                     at.begin + at.length - 1, proof.size());
 }
 
 }  // namespace
@@ -122,19 +144,25 @@ void verify_data(const VerifiedRun& run, const RunInputs& inputs, const std::str
   const std::int64_t steps = run.ledger.last_step();
   const std::int64_t count = std::min(samples, steps);
   std::int64_t wrong = 0;
+  std::string opened;
   if (steps > 0) {
     const KeyedPermutation drawn("baekji.verify.data", 0, nonce, static_cast<std::uint64_t>(steps));
     for (std::int64_t i = 0; i < count; ++i) {
       const std::int64_t step = 1 + static_cast<std::int64_t>(drawn(static_cast<std::uint64_t>(i)));
-      const Digest expected = batch_root(order, run.ledger.skipped().batch_of(step));
+      const std::int64_t batch = run.ledger.skipped().batch_of(step);
+      const Digest expected = batch_root(order, batch);
       const StepRecord record = parse_step_body(run.ledger.find_step(step).value(), run.folder.ledger().string());
-      if (record.batch_root == expected) continue;
+      if (record.batch_root == expected) {
+        opened = open_sequence(order, step, batch, record.batch_root, nonce);
+        continue;
+      }
       ++wrong;
       report.fail("batches", fmt::format("step {}: the ledger has {}, the batch order gives {}", step,
                                          to_hex(record.batch_root), to_hex(expected)));
     }
   }
-  if (wrong == 0) report.pass("batches", fmt::format("{} of {} steps, drawn by nonce {}", count, steps, nonce));
+  if (wrong == 0)
+    report.pass("batches", fmt::format("{} of {} steps, drawn by nonce {}; {}", count, steps, nonce, opened));
   for (std::size_t i = 0; i < inputs.loader.stores().size(); ++i) {
     const TokenStore& store = inputs.loader.stores()[i];
     const std::string& name = order.sources()[i].name;
