@@ -1,6 +1,6 @@
 #pragma once
-// EcdsaKey: a private key on the curve P-256 that signs with SHA-256 (FIPS 186-5). Attestations and signatures of
-// models are made with it, because their stock verifiers take it.
+// EcdsaKey, EcdsaPublicKey: the halves of a key on the curve P-256 that signs with SHA-256 (FIPS 186-5). Attestations
+// and signatures of models are made with it, because their stock verifiers take it.
 
 #include <filesystem>
 #include <memory>
@@ -8,6 +8,21 @@
 #include <string_view>
 
 namespace baekji {
+
+class EcdsaPublicKey {
+ public:
+  /// Reads a PEM file as `openssl pkey -pubout` writes it. Throws, naming the file, when it holds anything else.
+  static EcdsaPublicKey load(const std::filesystem::path& path);
+
+  /// Whether the owner of the key signed exactly this message (not a digest); `signature` as DER.
+  bool verifies(std::string_view message, std::string_view signature) const;
+  /// As EcdsaKey::public_pem().
+  std::string pem() const;
+
+ private:
+  explicit EcdsaPublicKey(std::shared_ptr<void> key) : key_(std::move(key)) {}
+  std::shared_ptr<void> key_;  // EVP_PKEY
+};
 
 class EcdsaKey {
  public:

@@ -4,6 +4,7 @@
 #include <array>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <vector>
 
 #include "core/base64.h"
@@ -54,12 +55,40 @@ std::string key_hint(const EcdsaKey& key) {
   return to_hex(sha256(key.public_pem()));
 }
 
+std::string key_hint(const EcdsaPublicKey& key) {
+  return to_hex(sha256(key.pem()));
+}
+
 json dsse_envelope(const json& statement, const EcdsaKey& key) {
   const std::string payload = canonical_json(statement);
   const std::string signature = key.sign(dsse_signed_bytes(kPayloadType, payload));
   return {{"payload", encode_base64(payload)},
           {"payloadType", kPayloadType},
           {"signatures", json::array({{{"keyid", key_hint(key)}, {"sig", encode_base64(signature)}}})}};
+}
+
+json open_dsse(std::string_view text, const EcdsaPublicKey& key, const std::string& place) {
+  const json envelope = json::parse(text, nullptr, false);
+  std::optional<std::string> payload, signature;
+  std::string signer;
+  try {
+    if (envelope.is_object() && envelope.at("payloadType") == kPayloadType && envelope.at("signatures").size() == 1) {
+      payload = decode_base64(envelope.at("payload").get<std::string>());
+      signer = envelope.at("signatures").at(0).at("keyid").get<std::string>();
+      signature = decode_base64(envelope.at("signatures").at(0).at("sig").get<std::string>());
+    }
+  } catch (const json::exception&) {
+    payload.reset();
+  }
+  if (!payload || !signature)
+    throw Error("not an envelope").values("a DSSE envelope with one signature", "something else").at(place);
+  require_equal(key_hint(key), signer, "an envelope is signed by another key", place);
+  if (!key.verifies(dsse_signed_bytes(kPayloadType, *payload), *signature))
+    throw Error("the signature of an envelope does not hold").values("that of the given key", "another").at(place);
+  json statement = parse_canonical_json(*payload, place);
+  if (!statement.is_object() || statement.value("_type", json()) != kStatementType)
+    throw Error("not a statement").values(std::string(kStatementType), payload->substr(0, 200)).at(place);
+  return statement;
 }
 
 bool ignored_by_model_signature(std::string_view path) {

@@ -32,9 +32,14 @@ std::string dsse_signed_bytes(std::string_view payload_type, std::string_view pa
 
 /// The name of a public key: SHA-256 of its PEM text, in hex. Verifiers of model signing compare it.
 std::string key_hint(const EcdsaKey& key);
+std::string key_hint(const EcdsaPublicKey& key);
 
 /// The envelope of a statement, which becomes canonical JSON.
 nlohmann::json dsse_envelope(const nlohmann::json& statement, const EcdsaKey& key);
+
+/// The statement in an envelope: its signature holds under this key, and it is an in-toto Statement in canonical JSON.
+/// Throws an Error that names what is wrong; `place` says where the text came from.
+nlohmann::json open_dsse(std::string_view text, const EcdsaPublicKey& key, const std::string& place);
 
 /// The statement of model signing over these files. They are put in the order of their paths' parts, which decides the
 /// model's digest; those that a verifier leaves out (model.sig, .git...) must not be among them.

@@ -257,6 +257,16 @@ std::optional<json> Ledger::find_step(std::int64_t step) const {
   return std::move(record["body"]);
 }
 
+std::string Ledger::head_after(std::int64_t records) const {
+  if (records < 1 || records > record_count_) return "no line";
+  std::ifstream stream = open_stream(path_);
+  std::string line;
+  for (std::int64_t i = 0; i < records; ++i) {
+    if (!std::getline(stream, line)) fail_read(path_);
+  }
+  return to_hex(sha256(line));
+}
+
 std::optional<std::int64_t> Ledger::step_of_state_root(const Digest& root) const {
   const auto it = roots_.find(root);
   if (it == roots_.end()) return std::nullopt;

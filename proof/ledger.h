@@ -61,6 +61,9 @@ class Ledger {
   std::optional<std::int64_t> step_of_state_root(const Digest& root) const;
   /// The root of the state after `step` (0: genesis); nothing when no record holds one.
   std::optional<Digest> state_root_of(std::int64_t step) const;
+  /// SHA-256, in hex, of the line that was the last of `records`; "no line" when the ledger never had so many. Reads
+  /// the file.
+  std::string head_after(std::int64_t records) const;
   /// SHA-256 of the last line: the digest that stands for the whole history.
   const Digest& head() const { return head_; }
   /// The batches that rollbacks left out.

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/file_system.h"
+#include "proof/attestation.h"
 #include "proof/beacon.h"
 #include "proof/contract.h"
 #include "proof/log.h"
@@ -54,9 +55,57 @@ std::string why_not_proved(const VerifiedRun& run, const Ed25519PublicKey& owner
   return why;
 }
 
+// What a statement of a run must say of it, by its type.
+std::string check_statement(const VerifiedRun& run, const nlohmann::json& statement, const std::string& place) {
+  const std::string type = statement.value("predicateType", "");
+  const nlohmann::json& predicate = statement.at("predicate");
+  const auto digest = [&] { return statement.at("subject").at(0).at("digest").at("sha256").get<std::string>(); };
+  const std::string contract = to_hex(run.ledger.genesis().contract);
+  if (type == kContractPredicate) {
+    require_equal(contract, digest(), "the statement is of another contract", place);
+    return "contract " + contract;
+  }
+  require_equal(contract, predicate.at("contract").get<std::string>(), "the statement is of another contract", place);
+  if (type == kChainPredicate) {
+    const auto records = predicate.at("records").get<std::int64_t>();
+    require_equal(run.ledger.head_after(records), digest(), "the ledger has another line there", place);
+    return fmt::format("chain of {} records", records);
+  }
+  if (type != kReleasePredicate)
+    throw Error("a statement of another kind").values("contract, chain or release", type).at(place);
+  const auto step = predicate.at("step").get<std::int64_t>();
+  const std::optional<Digest> root = run.ledger.state_root_of(step);
+  require_equal(root ? to_hex(*root) : "no root", predicate.at("state_root").get<std::string>(),
+                "the ledger has another state of the released step", place);
+  return fmt::format("release of {} files from step {}", statement.at("subject").size(), step);
+}
+
+void verify_attestations(const VerifiedRun& run, const SignatureOptions& options, VerifyReport& report) {
+  if (options.attestations.empty()) return;
+  const EcdsaPublicKey key = EcdsaPublicKey::load(options.attestation_key);
+  int found = 0;
+  for (const char* name : {"contract.dsse.json", "chain.dsse.json", "release.dsse.json"}) {
+    const std::string place = (options.attestations / name).string();
+    if (!posix_file_system().exists(place)) continue;
+    ++found;
+    attempt("attested", report, [&] {
+      try {
+        return check_statement(run, open_dsse(posix_file_system().read(place), key, place), place);
+      } catch (const nlohmann::json::exception& error) {
+        throw Error("a statement lacks a member").values("docs/formats/attestation.md", error.what()).at(place);
+      }
+    });
+  }
+  if (found == 0)
+    throw Error("no attestations")
+        .values("contract.dsse.json, chain.dsse.json...", "none")
+        .at(options.attestations.string());
+}
+
 }  // namespace
 
 void verify_signatures(const VerifiedRun& run, const SignatureOptions& options, VerifyReport& report) {
+  verify_attestations(run, options, report);
   const bool has_log = posix_file_system().exists(log_checkpoint_path(run.folder.log()));
   if (options.public_key.empty()) {
     if (has_log) report.note("log", "not checked: --key names the owner's public key");

@@ -10,6 +10,8 @@
 #include "proof/challenge.h"
 #include "proof/log.h"
 #include "tests/key_files.h"
+#include "tests/proof/openssl.h"
+#include "tests/python.h"
 #include "tests/trainer/forged_run.h"
 #include "trainer/replay.h"
 
@@ -243,6 +245,58 @@ TEST_F(SignedRun, OneBitFlippedInTileEntriesOrSignature) {
   }
   EXPECT_TRUE(verdict_of({.run = e.output(), .signatures = keys()}).passed);
   std::printf("%d flipped bits of tiles, entries and checkpoint: all found\n", flipped);
+}
+
+class Attestations : public OpensslTest {};
+
+// Both verifiers refuse any changed bit of an envelope: ours, and the script that asks stock openssl.
+TEST_F(Attestations, OneBitFlippedInAnEnvelope) {
+  const std::string python = find_python();
+  if (python.empty()) GTEST_SKIP() << "python3 is not installed";
+  const Experiment e = eight_steps("attested");
+  train_alone(e);
+  const fs::path statements = folder_ / "statements";
+  const fs::path log = folder_ / "attest.log";
+  ASSERT_EQ(wait_for(start_program({"attest", e.output().string(), "--key", (folder_ / "key.pem").string(), "--output",
+                                    statements.string()},
+                                   log)),
+            0)
+      << read_text(log);
+  const auto ours = [&] {
+    VerifyOptions options{.run = e.output(), .signatures = {}};
+    options.signatures.attestations = statements;
+    options.signatures.attestation_key = folder_ / "pub.pem";
+    return verdict_of(options);
+  };
+  const auto script = [&] {
+    return run_python(python, "scripts/verify_attestations.py",
+                      e.output().string() + " " + statements.string() + " --key " + (folder_ / "pub.pem").string());
+  };
+  EXPECT_TRUE(ours().passed) << ours().text;
+  EXPECT_EQ(script().status, 0) << script().output;
+  EXPECT_THAT(ours().text, AllOf(HasSubstr("ok    attested   contract"), HasSubstr("chain of")));
+  int flipped = 0;
+  for (const char* name : {"contract.dsse.json", "chain.dsse.json"}) {
+    const auto size = static_cast<std::int64_t>(fs::file_size(statements / name));
+    for (std::int64_t byte = 3; byte < size; byte += size / 12) {
+      flip_bit(statements / name, byte);
+      EXPECT_FALSE(ours().passed) << name << " byte " << byte;
+      EXPECT_NE(script().status, 0) << name << " byte " << byte << "\n" << script().output;
+      flip_bit(statements / name, byte);
+      ++flipped;
+    }
+  }
+  EXPECT_TRUE(ours().passed);
+  // A statement is worth nothing beside another ledger.
+  train_alone(load(e.output(), {"run.steps=10", "run.keep=100"}));
+  EXPECT_TRUE(ours().passed) << "an earlier line of a longer ledger";
+  const Experiment other = eight_steps("attested_other", {"experiment.seed=6"});
+  train_alone(other);
+  VerifyOptions options{.run = other.output(), .signatures = {}};
+  options.signatures.attestations = statements;
+  options.signatures.attestation_key = folder_ / "pub.pem";
+  EXPECT_FALSE(verdict_of(options).passed);
+  std::printf("%d flipped bits of envelopes: both verifiers refuse each\n", flipped);
 }
 
 }  // namespace
