@@ -102,7 +102,8 @@ TEST(Save, TrainingGoesOnWhileAWriterIsHeldUp) {
     Ledger::open_read_only(run / "ledger.jsonl")
         .for_each([&](std::int64_t, const std::string& kind, const nlohmann::json& body) {
           if (kind == "step") records.push_back(fmt::format("step {}", body["step"].get<std::int64_t>()));
-          if (kind == "event") records.push_back(fmt::format("save {}", body["step"].get<std::int64_t>()));
+          if (kind == "event" && body["event"] == "checkpoint")
+            records.push_back(fmt::format("save {}", body["step"].get<std::int64_t>()));
         });
     const std::string order = fmt::format("{}", fmt::join(records, ", "));
     EXPECT_THAT(order, HasSubstr(beside ? "step 4, save 2" : "step 2, save 2, step 3"));
