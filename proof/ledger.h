@@ -61,6 +61,8 @@ class Ledger {
   std::optional<std::int64_t> step_of_state_root(const Digest& root) const;
   /// The root of the state after `step` (0: genesis); nothing when no record holds one.
   std::optional<Digest> state_root_of(std::int64_t step) const;
+  /// All of them, by step.
+  const std::map<std::int64_t, Digest>& state_roots() const { return root_of_step_; }
   /// SHA-256, in hex, of the line that was the last of `records`; "no line" when the ledger never had so many. Reads
   /// the file.
   std::string head_after(std::int64_t records) const;

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -39,21 +38,9 @@ json attested_contract(const RunFolder& folder, const Ledger& ledger) {
                             {"kernel_set", to_hex(kernel_set_digest(ledger.genesis().kernel_set))}});
 }
 
-// Every state root that the ledger holds, by step: after a rollback the later record counts.
-std::map<std::int64_t, std::string> state_roots(const Ledger& ledger) {
-  std::map<std::int64_t, std::string> roots;
-  ledger.for_each([&](std::int64_t, const std::string& kind, const json& body) {
-    if (kind == "genesis") roots[0] = body.at("state_root");
-    const bool saved = kind == "event" && body.at("event") == "checkpoint";
-    if ((kind == "step" || saved) && body.contains("state_root"))
-      roots[body.at("step").get<std::int64_t>()] = body.at("state_root");
-  });
-  return roots;
-}
-
 json attested_chain(const Ledger& ledger) {
   json roots = json::array();
-  for (const auto& [step, root] : state_roots(ledger)) roots.push_back({{"step", step}, {"state_root", root}});
+  for (const auto& [step, root] : ledger.state_roots()) roots.push_back({{"step", step}, {"state_root", to_hex(root)}});
   const AttestedSubject subject{.name = "ledger.jsonl#last-line", .digest = ledger.head()};
   return in_toto_statement(std::span(&subject, 1), kChainPredicate,
                            {{"contract", to_hex(ledger.genesis().contract)},

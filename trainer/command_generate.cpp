@@ -45,15 +45,7 @@ void run(const GenerateArguments& a) {
   std::vector<std::int32_t> prompt;
   if (encoded.empty()) prompt.push_back(tokenizer.eos_id());  // what stands before every document
   prompt.insert(prompt.end(), encoded.begin(), encoded.end());
-  Generator generator({.kernels = *kernels,
-                       .parameters = saved.parameters(),
-                       .model = saved.experiment().model,
-                       .declared = saved.declared(),
-                       .types = element_types(saved.experiment().numerics),
-                       .tensor_grains = saved.experiment().numerics.tensor_grains,
-                       .rope_theta = saved.stage().rope_theta,
-                       .positions = saved.stage().context},
-                      arena);
+  Generator generator(saved.generator_args(*kernels), arena);
   std::vector<std::int32_t> made;
   generator.run(prompt, a.tokens, {.temperature = a.temperature, .top_p = a.top_p, .seed = a.seed},
                 [&](std::int32_t token) {

@@ -73,15 +73,7 @@ void score(const ScoreArguments& a) {
   const std::vector<std::int32_t> tokens = tokenizer.encode(posix_file_system().read(a.text));
   if (tokens.size() < 2)
     throw Error("nothing to score").values("2 tokens of text", fmt::format("{}", tokens.size())).at(a.text);
-  Generator generator({.kernels = *kernels,
-                       .parameters = saved.parameters(),
-                       .model = saved.experiment().model,
-                       .declared = saved.declared(),
-                       .types = element_types(saved.experiment().numerics),
-                       .tensor_grains = saved.experiment().numerics.tensor_grains,
-                       .rope_theta = saved.stage().rope_theta,
-                       .positions = saved.stage().context},
-                      arena);
+  Generator generator(saved.generator_args(*kernels), arena);
   nlohmann::ordered_json scores = score_tokens(generator, tokenizer, tokens, a.logits);
   double sum = 0;
   for (const auto& token : scores.at("tokens"))

@@ -74,11 +74,12 @@ ReplayResult replay(const ReplayArgs& args, Communicator& world) {
                  .ranks_on_machine = args.ranks_on_machine},
                 world);
   ReplayResult result;
-  if (args.anchor.checkpoint.empty())
+  if (args.anchor.checkpoint.empty()) {
     run.start_from_genesis();
-  else
-    run.start_from(args.anchor.checkpoint);
-  result.mismatch = compare_root(args.ledger, args.anchor.step, run.root());
+    result.mismatch = compare_root(args.ledger, args.anchor.step, run.root());
+  } else {
+    run.start_from(args.anchor.checkpoint);  // has the root of its manifest, and so an anchor the ledger's
+  }
   while (!result.mismatch && run.position().step < args.last) {
     const bool with_root = args.ledger.state_root_of(run.position().step + 1).has_value();
     result.mismatch = compare_record(args.ledger, run.step(with_root));

@@ -62,6 +62,17 @@ SavedModel::SavedModel(const RunFolder& folder, ThreadPool& pool, Kernels& kerne
   load(checkpoint);
 }
 
+Generator::Args SavedModel::generator_args(Kernels& kernels) {
+  return {.kernels = kernels,
+          .parameters = parameters_,
+          .model = experiment_.model,
+          .declared = declared_,
+          .types = element_types(experiment_.numerics),
+          .tensor_grains = experiment_.numerics.tensor_grains,
+          .rope_theta = stage().rope_theta,
+          .positions = stage().context};
+}
+
 void SavedModel::load(Checkpoint& checkpoint) {
   // Weights only: each slice is read as fp32 and rounded to the compute type, as the optimizer would publish it.
   std::vector<float> master;

@@ -11,6 +11,7 @@
 #include "core/arena.h"
 #include "core/thread_pool.h"
 #include "kernels/kernels.h"
+#include "model/generator.h"
 #include "model/parameters.h"
 #include "parallel/parameter_store.h"
 #include "proof/ledger.h"
@@ -39,6 +40,9 @@ class SavedModel {
   ParameterStore& parameters() { return parameters_; }
   /// The stage of the experiment that the checkpoint belongs to.
   const TrainingStage& stage() const { return experiment_.stage(std::max<std::int64_t>(info_.step, 1)); }
+
+  /// A generator over its weights, with the positions of its stage.
+  Generator::Args generator_args(Kernels& kernels);
 
  private:
   void load(Checkpoint& checkpoint);

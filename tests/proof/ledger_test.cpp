@@ -281,6 +281,7 @@ TEST_F(LedgerTest, RollbackUndoesStepsAndSkipsBatches) {
   EXPECT_FALSE(ledger.state_root_known(sha256("state 8"))) << "undone";
   EXPECT_EQ(ledger.state_root_of(4), sha256("state 4"));
   EXPECT_FALSE(ledger.state_root_of(8).has_value());
+  EXPECT_EQ(ledger.state_roots().size(), 2U) << "genesis and step 4";
 }
 
 TEST_F(LedgerTest, AStepHasOneState) {
