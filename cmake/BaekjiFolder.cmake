@@ -2,37 +2,50 @@
 
 add_library(baekji_options INTERFACE)
 target_include_directories(baekji_options INTERFACE "${CMAKE_SOURCE_DIR}")
-target_compile_options(baekji_options INTERFACE
+# baekji_compile_options(OPTIONS...): for the C++ compiler; nvcc hands none of them on.
+function(baekji_compile_options)
+  foreach(option ${ARGN})
+    target_compile_options(baekji_options INTERFACE "$<$<COMPILE_LANGUAGE:C,CXX>:${option}>")
+  endforeach()
+endfunction()
+baekji_compile_options(
   -Wall -Wextra -Wconversion -Wshadow -Werror
   # Argument structs are filled by designated initialisers; what is left out keeps its default.
   -Wno-missing-field-initializers
   # Numerics contract: a fused multiply-add only where the source writes one, and no reassociation.
   -ffp-contract=off -fno-math-errno -fno-trapping-math
   -fno-omit-frame-pointer)
+if(BAEKJI_WITH_CUDA)
+  # The same for the device; constexpr functions of core/ are called there too. 186: comparisons that narrow() makes for
+  # unsigned types.
+  target_compile_options(baekji_options INTERFACE "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-fmad=false;\
+--diag-suppress=186;-Xcompiler=-Wall,-Wextra,-Wno-missing-field-initializers;-Werror=all-warnings>")
+endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # gcc 12 reports overflows and overlaps inside {fmt} 9 and std::string that cannot happen.
-  target_compile_options(baekji_options INTERFACE -Wno-stringop-overflow -Wno-array-bounds -Wno-restrict)
+  baekji_compile_options(-Wno-stringop-overflow -Wno-array-bounds -Wno-restrict)
   if(CMAKE_UNITY_BUILD)
     # A unity file includes sources, and gcc takes their local types for those of a header.
-    target_compile_options(baekji_options INTERFACE -Wno-subobject-linkage)
+    baekji_compile_options(-Wno-subobject-linkage)
   endif()
 endif()
 if(BAEKJI_NATIVE)
-  target_compile_options(baekji_options INTERFACE -march=native)
+  baekji_compile_options(-march=native)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     # AVX-512 machines: gcc 12 would otherwise keep to 256-bit vectors.
-    target_compile_options(baekji_options INTERFACE -mprefer-vector-width=512)
+    baekji_compile_options(-mprefer-vector-width=512)
   endif()
 endif()
 if(BAEKJI_SANITIZE)
-  target_compile_options(baekji_options INTERFACE -fsanitize=${BAEKJI_SANITIZE} -fno-sanitize-recover=all)
+  baekji_compile_options(-fsanitize=${BAEKJI_SANITIZE} -fno-sanitize-recover=all)
   target_link_options(baekji_options INTERFACE -fsanitize=${BAEKJI_SANITIZE})
 endif()
 
 # baekji_folder(NAME LINKS...): the static library of the folder this is called in, from all its .cpp files.
 function(baekji_folder name)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.cpp")
-  list(FILTER sources EXCLUDE REGEX "/main\\.cpp$")
+  # What needs the CUDA toolkit, and its stubs, are one library for all folders: cmake/Cuda.cmake.
+  list(FILTER sources EXCLUDE REGEX "/main\\.cpp$|/cuda/|_cuda\\.cpp$|_nccl\\.cpp$|_none\\.cpp$")
   add_library(baekji_${name} STATIC ${sources})
   target_link_libraries(baekji_${name} PUBLIC baekji_options ${ARGN})
 endfunction()

@@ -1,7 +1,5 @@
 #include "core/arena.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <array>
 
@@ -14,7 +12,7 @@ void* const kMeasuredAddress = reinterpret_cast<void*>(std::uintptr_t{0x100});  
 }  // namespace
 
 Arena::~Arena() {
-  for (const Block& block : blocks_) munmap(block.base, static_cast<std::size_t>(block.size_bytes));
+  for (const Block& block : blocks_) free_memory(device_, block.base, block.size_bytes);
 }
 
 Tensor Arena::allocate(std::string_view category, DType type, std::initializer_list<std::int64_t> dims) {
@@ -30,7 +28,7 @@ Tensor Arena::allocate(std::string_view category, DType type, std::initializer_l
   const std::int64_t size_bytes = round_up(std::max<std::int64_t>(elements * size_of(type), 1), kAlignmentBytes);
   note(category, size_bytes);
   void* data = mode_ == Mode::kMeasure ? kMeasuredAddress : take(category, size_bytes);
-  return Tensor(data, type, dims);
+  return Tensor(data, type, dims, device_);
 }
 
 void Arena::note(std::string_view category, std::int64_t size_bytes) {
@@ -40,18 +38,25 @@ void Arena::note(std::string_view category, std::int64_t size_bytes) {
   row->allocations += 1;
 }
 
+// The host maps pages as they are touched, so every allocation is a block of its own. A CUDA device hands out whole pages
+// of 2 MiB: small allocations share a block.
 void* Arena::take(std::string_view category, std::int64_t size_bytes) {
-  constexpr std::int64_t kHugePageBytes = std::int64_t{2} << 20;
-  // Large blocks get transparent huge pages: fewer page faults and TLB misses in the GEMMs.
-  void* base =
-      mmap(nullptr, static_cast<std::size_t>(size_bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (base == MAP_FAILED) {
+  constexpr std::int64_t kSharedBytes = std::int64_t{8} << 20;
+  if (device_.is_host() || size_bytes >= kSharedBytes / 2) return take_block(category, size_bytes);
+  if (rest_.size_bytes < size_bytes) rest_ = {take_block(category, kSharedBytes), kSharedBytes};
+  void* const data = rest_.base;
+  rest_ = {static_cast<std::byte*>(data) + size_bytes, rest_.size_bytes - size_bytes};
+  return data;
+}
+
+void* Arena::take_block(std::string_view category, std::int64_t size_bytes) {
+  void* const base = allocate_memory(device_, size_bytes);
+  if (base == nullptr) {
     throw Error("out of memory")
-        .values(format_bytes(size_bytes), "refused by the system")
+        .values(format_bytes(size_bytes), fmt::format("refused by {}", device_.is_host() ? "the system" : device_.describe()))
         .at(fmt::format("{} (planned so far: {})", category, format_bytes(total_bytes())))
-        .hint("use a smaller micro_batch, layout.recompute = \"full\", or more memory");
+        .hint("use a smaller micro_batch, layout.recompute = \"full\", a larger tensor or pipeline degree, or more memory");
   }
-  if (size_bytes >= kHugePageBytes) madvise(base, static_cast<std::size_t>(size_bytes), MADV_HUGEPAGE);
   blocks_.push_back({base, size_bytes});
   return base;
 }

@@ -3,7 +3,7 @@
 // in the order written here, the same in a vector body and its tail, on every machine and in any language.
 //
 // The float versions are for kernels (branch-free, so that compilers vectorise loops over them; std::fma only where
-// written). The double versions use no fma at all and are specified in docs/formats/genesis.md.
+// written). What kernels on a GPU use is constexpr, which is how code for the device may call it. The double versions use no fma at all and are specified in docs/formats/genesis.md.
 
 #include <bit>
 #include <cmath>
@@ -12,7 +12,7 @@
 namespace baekji {
 
 /// e^x in float, within 2 ulp. Below -87.33 the result is 0; above 88.37 it saturates near 2.4e38.
-inline float exp_f32(float x) {
+constexpr float exp_f32(float x) {
   constexpr float kLog2e = 1.44269504088896341F;
   constexpr float kLn2High = 0.693359375F;  // 10 bits: n * kLn2High is exact
   constexpr float kLn2Low = -2.12194440e-4F;
@@ -38,7 +38,7 @@ inline float exp_f32(float x) {
 }
 
 /// Natural logarithm in double, for finite x > 0 (normal numbers). No fma.
-inline double log_f64(double x) {
+constexpr double log_f64(double x) {
   constexpr double kLn2High = 6.93147180369123816490e-01;
   constexpr double kLn2Low = 1.90821492927058770002e-10;
   const std::uint64_t bits = std::bit_cast<std::uint64_t>(x);
@@ -67,7 +67,7 @@ inline double log_f64(double x) {
 }
 
 /// e^x in double for |x| <= 700. No fma.
-inline double exp_f64(double x) {
+constexpr double exp_f64(double x) {
   constexpr double kLog2e = 1.4426950408889634;
   constexpr double kLn2High = 6.93147180369123816490e-01;
   constexpr double kLn2Low = 1.90821492927058770002e-10;

@@ -4,8 +4,8 @@
 
 namespace baekji {
 
-Tensor::Tensor(void* data, DType type, std::initializer_list<std::int64_t> dims)
-    : data_(data), type_(type), rank_(static_cast<int>(dims.size())) {
+Tensor::Tensor(void* data, DType type, std::initializer_list<std::int64_t> dims, Device device)
+    : data_(data), type_(type), device_(device), rank_(static_cast<int>(dims.size())) {
   if (dims.size() > kMaxRank) throw Error("a tensor has at most four dims").values("4", fmt::format("{}", dims.size()));
   std::size_t i = 0;
   for (const std::int64_t extent : dims) dims_[i++] = extent;
@@ -26,7 +26,7 @@ bool Tensor::contiguous() const {
 }
 
 Tensor Tensor::view(std::initializer_list<std::int64_t> dims) const {
-  Tensor result(data_, type_, dims);
+  Tensor result(data_, type_, dims, device_);
   if (!contiguous()) throw Error("only a contiguous tensor can be viewed in another shape").at(describe());
   require_equal(size(), result.size(), "a view must keep the number of elements", describe());
   return result;
@@ -89,13 +89,18 @@ Tensor Tensor::split_first(std::int64_t count) const {
 }
 
 std::string Tensor::describe() const {
-  std::string text = fmt::format("{}[", name_of(type_));
+  std::string text = device_.is_host() ? "" : device_.describe() + " ";
+  text += fmt::format("{}[", name_of(type_));
   for (int d = 0; d < rank_; ++d) text += fmt::format("{}{}", d == 0 ? "" : ", ", dim(d));
   return text + "]";
 }
 
 void Tensor::check_type(DType wanted) const {
   if (wanted != type_) throw Error("wrong element type").values(name_of(wanted), describe());
+}
+
+void Tensor::check_on_host() const {
+  if (!device_.is_host()) throw Error("the host cannot read this tensor").values("memory of the host", describe());
 }
 
 }  // namespace baekji

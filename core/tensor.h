@@ -6,6 +6,7 @@
 #include <initializer_list>
 #include <string>
 
+#include "core/device.h"
 #include "core/types.h"
 
 namespace baekji {
@@ -17,12 +18,13 @@ class Tensor {
   static constexpr int kMaxRank = 4;
 
   Tensor() = default;
-  /// A contiguous (row-major) view.
-  Tensor(void* data, DType type, std::initializer_list<std::int64_t> dims);
+  /// A contiguous (row-major) view of memory on `device`.
+  Tensor(void* data, DType type, std::initializer_list<std::int64_t> dims, Device device = {});
 
   bool defined() const { return data_ != nullptr; }
   void* data() const { return data_; }
   DType type() const { return type_; }
+  Device device() const { return device_; }
   int rank() const { return rank_; }
   std::int64_t dim(int i) const { return dims_[static_cast<std::size_t>(i)]; }
   std::int64_t stride(int i) const { return strides_[static_cast<std::size_t>(i)]; }
@@ -30,9 +32,16 @@ class Tensor {
   std::int64_t size_bytes() const { return size() * size_of(type_); }
   bool contiguous() const;
 
-  /// The elements as T; throws when T is not this tensor's element type.
+  /// The elements as T, for code on the host; throws when T is not this tensor's element type, or when the host cannot
+  /// read its memory.
   template <class T>
   T* as() const {
+    check_on_host();
+    return device_as<T>();
+  }
+  /// The same for code that runs where the memory is; only the type is checked.
+  template <class T>
+  T* device_as() const {
     check_type(dtype_of<T>());
     return static_cast<T*>(data_);
   }
@@ -48,17 +57,19 @@ class Tensor {
   /// Splits dim 0 into [count, dim0 / count]; strides stay.
   Tensor split_first(std::int64_t count) const;
 
-  /// "fp32[4, 128]", for errors and tables.
+  /// "fp32[4, 128]", for errors and tables; "cuda 0 fp32[4, 128]" where it is not the host's.
   std::string describe() const;
 
  private:
   void check_type(DType wanted) const;
+  void check_on_host() const;
   std::byte* at_offset(std::int64_t elements) const {
     return static_cast<std::byte*>(data_) + elements * size_of(type_);
   }
 
   void* data_ = nullptr;
   DType type_ = DType::kFloat32;
+  Device device_;
   int rank_ = 0;
   std::array<std::int64_t, kMaxRank> dims_{1, 1, 1, 1};
   std::array<std::int64_t, kMaxRank> strides_{1, 1, 1, 1};

@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "core/error.h"
+#include "core/float8.h"
 
 namespace baekji {
 
@@ -20,11 +21,11 @@ struct Bfloat16 {
   std::uint16_t bits = 0;
 
   Bfloat16() = default;
-  explicit Bfloat16(float value) : bits(round_to_bits(value)) {}
-  explicit operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
+  constexpr explicit Bfloat16(float value) : bits(round_to_bits(value)) {}
+  constexpr explicit operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
   bool operator==(const Bfloat16&) const = default;
 
-  static std::uint16_t round_to_bits(float value) {
+  static constexpr std::uint16_t round_to_bits(float value) {
     const std::uint32_t u = std::bit_cast<std::uint32_t>(value);
     const std::uint32_t rounded = (u + 0x7FFFU + ((u >> 16) & 1U)) >> 16;
     const std::uint32_t quiet_nan = (u >> 16) | 0x40U;
@@ -32,10 +33,22 @@ struct Bfloat16 {
   }
 };
 
-enum class DType : std::uint8_t { kFloat32, kBfloat16, kFloat64, kComplex128, kInt32, kInt64 };
+enum class DType : std::uint8_t {
+  kFloat32,
+  kBfloat16,
+  kFloat64,
+  kComplex128,
+  kInt32,
+  kInt64,
+  kFloat8E4M3,
+  kFloat8E5M2
+};
 
 constexpr std::int64_t size_of(DType type) {
   switch (type) {
+    case DType::kFloat8E4M3:
+    case DType::kFloat8E5M2:
+      return 1;
     case DType::kBfloat16:
       return 2;
     case DType::kFloat32:
@@ -64,6 +77,10 @@ constexpr std::string_view name_of(DType type) {
       return "int32";
     case DType::kInt64:
       return "int64";
+    case DType::kFloat8E4M3:
+      return "e4m3";
+    case DType::kFloat8E5M2:
+      return "e5m2";
   }
   return "?";
 }
@@ -80,6 +97,10 @@ constexpr DType dtype_of() {
     return DType::kComplex128;
   else if constexpr (std::is_same_v<T, std::int32_t>)
     return DType::kInt32;
+  else if constexpr (std::is_same_v<T, Float8E4M3>)
+    return DType::kFloat8E4M3;
+  else if constexpr (std::is_same_v<T, Float8E5M2>)
+    return DType::kFloat8E5M2;
   else {
     static_assert(std::is_same_v<T, std::int64_t>, "no DType for this element type");
     return DType::kInt64;

@@ -311,8 +311,32 @@ void check_arguments(const CastArgs& args) {
   if (!same) throw Error("a cast keeps the shape").values(in.describe(), out.describe()).at("cast");
 }
 
+void check_arguments(const CopyArgs& args) {
+  const bool fits = args.from.type() == args.to.type() && args.from.size() == args.to.size() &&
+                    args.from.contiguous() && args.to.contiguous();
+  if (!fits) {
+    throw Error("copy needs contiguous tensors of one type and size").values(args.from.describe(), args.to.describe());
+  }
+}
+
+void check_arguments(const UploadArgs& args) {
+  flat(args.to, 0, "to", "upload");
+}
+
+void check_arguments(const DownloadArgs& args) {
+  flat(args.from, 0, "from", "download");
+}
+
+void check_arguments(const SequenceLossArgs& args) {
+  constexpr std::string_view kName = "sequence_loss";
+  need_rank(args.loss_BT, 2, "loss", kName);
+  flat(args.loss_BT, 0, "loss", kName);
+  shape(args.sum_B, {args.loss_BT.dim(0)}, "sum", kName);
+}
+
 void check_arguments(const FixedPointArgs& args) {
   constexpr std::string_view kName = "fixed_point_accumulate";
+  flat(args.unusable, 1, "unusable", kName);
   flat(args.gradient, 0, "gradient", kName);
   flat(args.partial, args.gradient.size(), "partial", kName);
   require_equal(args.gradient.size(), args.partial.size(), "gradient and partial must be equally long", kName);

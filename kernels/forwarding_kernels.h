@@ -14,12 +14,15 @@ class ForwardingKernels : public Kernels {
   explicit ForwardingKernels(Kernels& inner) : inner_(inner) {}
 
   std::string describe() const override { return inner_.describe(); }
+  Device device() const override { return inner_.device(); }
   std::int64_t packed_weight_bytes(const Tensor& weight) const override { return inner_.packed_weight_bytes(weight); }
   std::int64_t scratch_bytes(std::int64_t context, std::int64_t head_width) const override {
     return inner_.scratch_bytes(context, head_width);
   }
   void weights_changed() override { inner_.weights_changed(); }
   void matmul(const MatmulArgs& args) override { inner_.matmul(args); }
+  void absolute_max(const AbsoluteMaxArgs& args) override { inner_.absolute_max(args); }
+  void quantise(const QuantiseArgs& args) override { inner_.quantise(args); }
   void rms_norm_forward(const RmsNormForwardArgs& args) override { inner_.rms_norm_forward(args); }
   void rms_norm_backward(const RmsNormBackwardArgs& args) override { inner_.rms_norm_backward(args); }
   void rope_forward(const RopeForwardArgs& args) override { inner_.rope_forward(args); }
@@ -38,7 +41,10 @@ class ForwardingKernels : public Kernels {
   void cast(const CastArgs& args) override { inner_.cast(args); }
   void fill_zero(const Tensor& tensor) override { inner_.fill_zero(tensor); }
   void copy(const CopyArgs& args) override { inner_.copy(args); }
-  bool fixed_point_accumulate(const FixedPointArgs& args) override { return inner_.fixed_point_accumulate(args); }
+  void upload(const UploadArgs& args) override { inner_.upload(args); }
+  void download(const DownloadArgs& args) override { inner_.download(args); }
+  void sequence_loss(const SequenceLossArgs& args) override { inner_.sequence_loss(args); }
+  void fixed_point_accumulate(const FixedPointArgs& args) override { inner_.fixed_point_accumulate(args); }
   void square_sums(std::span<const SquareSumArgs> args, std::span<SquareSum> results) override {
     inner_.square_sums(args, results);
   }

@@ -40,6 +40,26 @@ struct MatmulArgs {
   bool accumulate = false;  ///< *accumulated* into c instead of overwritten (one addition per element, after the dot)
   /// b is a weight that stays the same until weights_changed(): the device may keep a packed copy of it.
   bool b_is_weight = false;
+  /// With operands of 8 bits (e4m3, e5m2): fp32 [1] each, powers of two. c = (scale_a * scale_b) * (op(a) op(b)) [+ c].
+  Tensor scale_a;
+  Tensor scale_b;
+};
+
+/// max[0] = the largest magnitude of the elements (a NaN is the largest of all), or of them and the old max[0].
+struct AbsoluteMaxArgs {
+  Tensor in;   ///< fp32 or bf16 matrix
+  Tensor max;  ///< fp32 [1]
+  bool combine = false;
+};
+/// out = round(in / scale) in 8 bits, with the smallest power of two as scale that keeps max / scale within the largest
+/// value of the type (1 when max is 0; max itself when that is not finite, so that products show it). Per-tensor current
+/// scaling (Micikevicius et al. 2022, section 3; NVIDIA Transformer Engine's name for it).
+struct QuantiseArgs {
+  Tensor in_NC;             ///< fp32 or bf16
+  Tensor max;               ///< fp32 [1]
+  Tensor out_NC;            ///< e4m3 or e5m2; undefined: not wanted
+  Tensor transposed_CN;     ///< the same values, transposed; undefined: not wanted
+  Tensor scale;             ///< fp32 [1], overwritten
 };
 
 /// y = x * rstd * gain with rstd = 1 / sqrt(mean(x^2) + eps), row by row (Zhang and Sennrich 2019, "Root mean square
@@ -205,12 +225,30 @@ struct CopyArgs {
   Tensor to;
 };
 
+/// to = from: host memory to the device and back. An upload may be under way when the call returns, but `from` is free
+/// again; a download is done on return. Contiguous tensors.
+struct UploadArgs {
+  const void* from = nullptr;
+  Tensor to;
+};
+struct DownloadArgs {
+  Tensor from;
+  void* to = nullptr;
+};
+
+/// sum[b] = the losses of sequence b, widened to fp64 and added in position order from +0.
+struct SequenceLossArgs {
+  Tensor loss_BT;  ///< accumulator type; of complex values the real part
+  Tensor sum_B;    ///< fp64
+};
+
 /// partial += fixed(gradient): each fp32 value as a 64-bit integer count of `2^unit_exponent`, rounded to nearest even.
-/// Returns false (and the contents of partial are then unspecified) when any value is not finite or reaches `limit`
-/// units.
+/// When any value is not finite or reaches `limit` units, `unusable` becomes 1, and the contents of partial are
+/// unspecified.
 struct FixedPointArgs {
   Tensor gradient;  ///< fp32, flat
   Tensor partial;   ///< int64, flat, *accumulated* (or overwritten when `overwrite`)
+  Tensor unusable;  ///< int32 [1]; left alone when all values are usable
   int unit_exponent = -40;
   double limit = 0x1p62;
   bool overwrite = false;
@@ -267,6 +305,8 @@ class Kernels {
 
   /// What decides bits on this device, for the kernel set: name, instruction set, library versions.
   virtual std::string describe() const = 0;
+  /// Where its tensors live.
+  virtual Device device() const { return {}; }
 
   /// For the memory plan: bytes that the device keeps beside a weight matrix for its two uses (b_is_weight, transposed
   /// or not), and the working memory that operations share for sequences of `context` tokens.
@@ -274,6 +314,8 @@ class Kernels {
   virtual std::int64_t scratch_bytes(std::int64_t /*context*/, std::int64_t /*head_width*/) const { return 0; }
 
   virtual void matmul(const MatmulArgs& args) = 0;
+  virtual void absolute_max(const AbsoluteMaxArgs& /*args*/) { throw Error("no 8-bit kernels yet"); }
+  virtual void quantise(const QuantiseArgs& /*args*/) { throw Error("no 8-bit kernels yet"); }
   /// Packed copies of weights are stale from here on.
   virtual void weights_changed() {}
   virtual void rms_norm_forward(const RmsNormForwardArgs& args) = 0;
@@ -294,8 +336,11 @@ class Kernels {
   virtual void cast(const CastArgs& args) = 0;
   virtual void fill_zero(const Tensor& tensor) = 0;
   virtual void copy(const CopyArgs& args) = 0;
-  virtual bool fixed_point_accumulate(const FixedPointArgs& args) = 0;
-  /// Many chunks in one call, spread over the device; results[i] belongs to args[i].
+  virtual void upload(const UploadArgs& args) = 0;
+  virtual void download(const DownloadArgs& args) = 0;
+  virtual void sequence_loss(const SequenceLossArgs& args) = 0;
+  virtual void fixed_point_accumulate(const FixedPointArgs& args) = 0;
+  /// Many chunks in one call, spread over the device; results[i], on the host, belongs to args[i].
   virtual void square_sums(std::span<const SquareSumArgs> args, std::span<SquareSum> results) = 0;
   /// Multi-tensor: many ranges in one call; ranges do not overlap.
   virtual void adamw(std::span<const AdamwArgs> args) = 0;
@@ -306,8 +351,11 @@ enum class ScalarKind : std::uint8_t { kFloat, kDouble, kComplex };
 /// The scalar-templated specification (kernels/reference). kFloat serves fp32 and bf16 tensors; kDouble and kComplex
 /// are the gradient oracle and serve only their own element type. Single-threaded.
 std::unique_ptr<Kernels> make_reference_kernels(ScalarKind kind);
-/// Fast kernels for this CPU: oneDNN matmuls on fixed tiles and own vectorised rest, over `pool` (which must outlive
+/// Fast kernels for this CPU: own matmuls on fixed tiles and own vectorised rest, over `pool` (which must outlive
 /// it).
 std::unique_ptr<Kernels> make_cpu_kernels(ThreadPool& pool);
+/// Kernels for a CUDA device: cuBLASLt matmuls, cuDNN attention and own fused rest, on a stream of their own. Throws when
+/// this build has no CUDA (kernels/cuda_none.cpp).
+std::unique_ptr<Kernels> make_cuda_kernels(Device device);
 
 }  // namespace baekji

@@ -5,6 +5,8 @@
 #include "kernels/cpu/feed_forward.h"
 #include "kernels/cpu/optimizer.h"
 #include "kernels/cpu/rope.h"
+#include "kernels/reference/cross_entropy.h"
+#include "kernels/reference/elementwise.h"
 
 namespace baekji {
 namespace {
@@ -114,8 +116,17 @@ void CpuKernels::copy(const CopyArgs& args) {
   cpu::copy(args, pool_);
 }
 
-bool CpuKernels::fixed_point_accumulate(const FixedPointArgs& args) {
-  return cpu::fixed_point_accumulate(args, pool_);
+void CpuKernels::upload(const UploadArgs& args) {
+  reference::upload(args);
+}
+void CpuKernels::download(const DownloadArgs& args) {
+  reference::download(args);
+}
+void CpuKernels::sequence_loss(const SequenceLossArgs& args) {
+  reference::sequence_loss<float>(args);
+}
+void CpuKernels::fixed_point_accumulate(const FixedPointArgs& args) {
+  cpu::fixed_point_accumulate(args, pool_);
 }
 void CpuKernels::square_sums(std::span<const SquareSumArgs> args, std::span<SquareSum> results) {
   cpu::square_sums(args, results, pool_);

@@ -39,7 +39,10 @@ class CpuKernels final : public Kernels {
   void cast(const CastArgs& args) override;
   void fill_zero(const Tensor& tensor) override;
   void copy(const CopyArgs& args) override;
-  bool fixed_point_accumulate(const FixedPointArgs& args) override;
+  void upload(const UploadArgs& args) override;
+  void download(const DownloadArgs& args) override;
+  void sequence_loss(const SequenceLossArgs& args) override;
+  void fixed_point_accumulate(const FixedPointArgs& args) override;
   void square_sums(std::span<const SquareSumArgs> args, std::span<SquareSum> results) override;
   void adamw(std::span<const AdamwArgs> args) override;
 

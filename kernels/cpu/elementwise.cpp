@@ -128,7 +128,7 @@ void fill_zero(const Tensor& tensor, ThreadPool& pool) {
 }
 
 void copy(const CopyArgs& args, ThreadPool& pool) {
-  reference::check_arguments(args);
+  check_arguments(args);
   const auto* from = static_cast<const std::byte*>(args.from.data());
   auto* to = static_cast<std::byte*>(args.to.data());
   pool.for_ranges(args.from.size_bytes(), kPieceElements * 4,

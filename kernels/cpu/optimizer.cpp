@@ -164,7 +164,7 @@ void adamw_range(const AdamwArgs& args) {
 
 }  // namespace
 
-bool fixed_point_accumulate(const FixedPointArgs& args, ThreadPool& pool) {
+void fixed_point_accumulate(const FixedPointArgs& args, ThreadPool& pool) {
   check_arguments(args);
   const float* gradient = args.gradient.as<float>();
   // Signed and unsigned views of one integer may alias; the additions are unsigned so that wrapping is defined.
@@ -177,7 +177,7 @@ bool fixed_point_accumulate(const FixedPointArgs& args, ThreadPool& pool) {
                                     : add_fixed<false>(gradient + begin, partial + begin, end - begin, rounding);
     if (!all) usable.store(false, std::memory_order_relaxed);
   });
-  return usable.load();
+  if (!usable.load()) *args.unusable.as<std::int32_t>() = 1;
 }
 
 void square_sums(std::span<const SquareSumArgs> args, std::span<SquareSum> results, ThreadPool& pool) {

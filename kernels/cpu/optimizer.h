@@ -9,7 +9,7 @@
 
 namespace baekji::cpu {
 
-bool fixed_point_accumulate(const FixedPointArgs& args, ThreadPool& pool);
+void fixed_point_accumulate(const FixedPointArgs& args, ThreadPool& pool);
 void square_sums(std::span<const SquareSumArgs> args, std::span<SquareSum> results, ThreadPool& pool);
 void adamw(std::span<const AdamwArgs> args, ThreadPool& pool);
 

@@ -70,4 +70,15 @@ void token_loss(const TokenLossArgs& args) {
   }
 }
 
+template <class Scalar>
+void sequence_loss(const SequenceLossArgs& args) {
+  check_arguments(args);
+  const Scalar* loss = args.loss_BT.as<Scalar>();
+  double* sum = args.sum_B.as<double>();
+  for (std::int64_t b = 0; b < args.loss_BT.dim(0); ++b) {
+    sum[b] = 0;
+    for (std::int64_t t = 0; t < args.loss_BT.dim(1); ++t) sum[b] += static_cast<double>(real_of(*loss++));
+  }
+}
+
 }  // namespace baekji::reference

@@ -73,18 +73,22 @@ inline void fill_zero(const Tensor& tensor) {
   });
 }
 
-inline void check_arguments(const CopyArgs& args) {
-  const bool fits = args.from.type() == args.to.type() && args.from.size() == args.to.size() &&
-                    args.from.contiguous() && args.to.contiguous();
-  if (!fits) {
-    throw Error("copy needs contiguous tensors of one type and size").values(args.from.describe(), args.to.describe());
-  }
-}
-
 inline void copy(const CopyArgs& args) {
   check_arguments(args);
   const auto* from = static_cast<const std::byte*>(args.from.data());
   std::copy(from, from + args.from.size_bytes(), static_cast<std::byte*>(args.to.data()));
+}
+
+/// Memory of the host is the device's own here.
+inline void upload(const UploadArgs& args) {
+  check_arguments(args);
+  const auto* from = static_cast<const std::byte*>(args.from);
+  std::copy(from, from + args.to.size_bytes(), static_cast<std::byte*>(args.to.data()));
+}
+inline void download(const DownloadArgs& args) {
+  check_arguments(args);
+  const auto* from = static_cast<const std::byte*>(args.from.data());
+  std::copy(from, from + args.from.size_bytes(), static_cast<std::byte*>(args.to));
 }
 
 }  // namespace baekji::reference

@@ -47,7 +47,7 @@ inline std::vector<float> read_gradient(const GradientSource& source, std::int64
   return gradient;
 }
 
-inline bool fixed_point_accumulate(const FixedPointArgs& args) {
+inline void fixed_point_accumulate(const FixedPointArgs& args) {
   check_arguments(args);
   const float* gradient = args.gradient.as<float>();
   std::int64_t* partial = args.partial.as<std::int64_t>();
@@ -59,7 +59,7 @@ inline bool fixed_point_accumulate(const FixedPointArgs& args) {
     const std::uint64_t old = args.overwrite ? 0 : static_cast<std::uint64_t>(partial[i]);
     partial[i] = static_cast<std::int64_t>(old + static_cast<std::uint64_t>(fixed.count));
   }
-  return valid;
+  if (!valid) *args.unusable.as<std::int32_t>() = 1;
 }
 
 inline SquareSum square_sum(const SquareSumArgs& args) {

@@ -46,9 +46,12 @@ class ReferenceKernels final : public Kernels {
   void fill_zero(const Tensor& tensor) override { reference::fill_zero(tensor); }
   void copy(const CopyArgs& args) override { reference::copy(args); }
 
-  bool fixed_point_accumulate(const FixedPointArgs& args) override {
+  void upload(const UploadArgs& args) override { reference::upload(args); }
+  void download(const DownloadArgs& args) override { reference::download(args); }
+  void sequence_loss(const SequenceLossArgs& args) override { reference::sequence_loss<Scalar>(args); }
+  void fixed_point_accumulate(const FixedPointArgs& args) override {
     require_float("fixed_point_accumulate");
-    return reference::fixed_point_accumulate(args);
+    reference::fixed_point_accumulate(args);
   }
   void square_sums(std::span<const SquareSumArgs> args, std::span<SquareSum> results) override {
     require_float("square_sums");

@@ -1,0 +1,428 @@
+// The stand-in for the CUDA runtime: include/cuda_runtime.h says what it is.
+
+#include <cuda_runtime.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace baekji::cuda {
+// Dynamic shared memory of the block that this thread of the host runs (kernels/cuda/launch.cuh).
+extern thread_local std::byte dynamic_shared_bytes[];
+alignas(128) thread_local std::byte dynamic_shared_bytes[232448];
+}  // namespace baekji::cuda
+
+namespace cuda_on_cpu {
+namespace {
+
+constexpr std::size_t kDeviceBytes = std::size_t{4} << 30;
+constexpr std::size_t kMostSharedBytes = 232448;  // 227 KiB, Hopper's
+constexpr std::size_t kSharedBytesUnasked = 48 << 10;
+constexpr std::size_t kAlignment = 512;
+
+// The device's memory: one reservation, closed to everybody while no kernel and no copy runs.
+class Memory {
+ public:
+  static Memory& get() {
+    static Memory memory;
+    return memory;
+  }
+  void* allocate(std::size_t size_bytes) {
+    const std::lock_guard lock(mutex_);
+    const std::size_t size = (size_bytes + kAlignment - 1) / kAlignment * kAlignment;
+    for (auto hole = holes_.begin(); hole != holes_.end(); ++hole) {
+      if (hole->second < size) continue;
+      const std::size_t at = hole->first;
+      const std::size_t left = hole->second - size;
+      holes_.erase(hole);
+      if (left > 0) holes_[at + size] = left;
+      return take(at, size);
+    }
+    if (end_ + size > kDeviceBytes) return nullptr;
+    end_ += size;
+    return take(end_ - size, size);
+  }
+  void release(void* memory) {
+    const std::lock_guard lock(mutex_);
+    const auto block = blocks_.find(static_cast<std::size_t>(static_cast<std::byte*>(memory) - base_));
+    if (block == blocks_.end()) std::abort();  // not an address of ours: a bug of the caller
+    auto [hole, is_new] = holes_.emplace(block->first, block->second);
+    blocks_.erase(block);
+    const auto next = std::next(hole);
+    if (next != holes_.end() && hole->first + hole->second == next->first) {
+      hole->second += next->second;
+      holes_.erase(next);
+    }
+  }
+  void open() {
+    const std::lock_guard lock(mutex_);
+    if (users_++ == 0) protect(PROT_READ | PROT_WRITE);
+  }
+  void close() {
+    const std::lock_guard lock(mutex_);
+    if (--users_ == 0) protect(PROT_NONE);
+  }
+  std::size_t used() {
+    const std::lock_guard lock(mutex_);
+    std::size_t total = 0;
+    for (const auto& [at, size] : blocks_) total += size;
+    return total;
+  }
+
+ private:
+  Memory() {
+    void* const memory = mmap(nullptr, kDeviceBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) std::abort();
+    base_ = static_cast<std::byte*>(memory);
+  }
+  void* take(std::size_t at, std::size_t size) {
+    blocks_[at] = size;
+    protect(PROT_READ | PROT_WRITE);
+    std::memset(base_ + at, 0xFF, size);  // NaN in every floating-point type: what nobody wrote shows
+    if (users_ == 0) protect(PROT_NONE);
+    return base_ + at;
+  }
+  void protect(int access) {
+    if (end_ > 0 && mprotect(base_, (end_ + 4095) / 4096 * 4096, access) != 0) std::abort();
+  }
+
+  std::mutex mutex_;
+  std::byte* base_ = nullptr;
+  std::size_t end_ = 0;
+  int users_ = 0;
+  std::map<std::size_t, std::size_t> blocks_;
+  std::map<std::size_t, std::size_t> holes_;
+};
+
+// The threads of one block, on one thread of the host. A fiber runs one thread after another and leaves the stack to
+// another fiber only where a thread has to wait, so a kernel without barriers needs one.
+class BlockRun {
+ public:
+  BlockRun(const dim3& size, const std::function<void()>& thread)
+      : thread_(thread), threads_(size.x * size.y * size.z), size_(size), states_(threads_), slots_(threads_) {}
+
+  void run() {
+    current_ = this;
+    running_ = true;
+    while (finished_ < threads_ && !failure_) {
+      const std::size_t before = progress_;
+      for (std::size_t f = 0; f < fibers_.size() && !failure_; ++f) resume(f);
+      if (started_ < threads_ && !failure_) {
+        if (fibers_.size() == kMostFibers) std::abort();
+        fibers_.push_back(make_fiber());
+        resume(fibers_.size() - 1);
+      } else if (progress_ == before) {
+        std::fputs("cuda_on_cpu: threads of a block wait for each other for ever\n", stderr);
+        std::abort();
+      }
+    }
+    current_ = nullptr;
+    if (failure_) std::rethrow_exception(failure_);
+  }
+
+  void block_barrier() { wait(0, threads_, &State::block_barriers); }
+  void warp_barrier() {
+    const std::size_t first = active_ / 32 * 32;
+    wait(first, std::min(first + 32, threads_), &State::warp_barriers);
+  }
+  int lane() const { return static_cast<int>(active_ % 32); }
+  void publish(const void* value, std::size_t size) { std::memcpy(slots_[active_].data(), value, size); }
+  void fetch(int lane, void* value, std::size_t size) const {
+    const std::size_t from = active_ / 32 * 32 + static_cast<std::size_t>(lane);
+    if (from < threads_) std::memcpy(value, slots_[from].data(), size);
+  }
+  static BlockRun& current() { return *current_; }
+
+ private:
+  static constexpr std::size_t kStackBytes = 64 << 10;
+  static constexpr std::size_t kMostFibers = 1024;
+  struct State {
+    std::size_t block_barriers = 0;
+    std::size_t warp_barriers = 0;
+    bool done = false;
+  };
+  struct Fiber {
+    ucontext_t context{};
+    std::unique_ptr<std::byte[]> stack;
+    std::size_t thread = 0;
+    bool done = false;
+  };
+
+  std::unique_ptr<Fiber> make_fiber() {
+    auto fiber = std::make_unique<Fiber>();
+    if (spare_stacks_.empty()) {
+      fiber->stack = std::make_unique_for_overwrite<std::byte[]>(kStackBytes);
+    } else {
+      fiber->stack = std::move(spare_stacks_.back());
+      spare_stacks_.pop_back();
+    }
+    getcontext(&fiber->context);
+    fiber->context.uc_stack.ss_sp = fiber->stack.get();
+    fiber->context.uc_stack.ss_size = kStackBytes;
+    fiber->context.uc_link = nullptr;
+    makecontext(&fiber->context, &BlockRun::enter, 0);
+    return fiber;
+  }
+  void resume(std::size_t f) {
+    Fiber& fiber = *fibers_[f];
+    if (fiber.done) return;
+    active_fiber_ = &fiber;
+    set_active(fiber.thread);
+    swapcontext(&scheduler_, &fiber.context);
+    if (fiber.done && fiber.stack) spare_stacks_.push_back(std::move(fiber.stack));
+  }
+  static void enter() {
+    current_->run_threads();
+    current_->active_fiber_->done = true;
+    swapcontext(&current_->active_fiber_->context, &current_->scheduler_);
+  }
+  void run_threads() {
+    while (started_ < threads_ && !failure_) {
+      Fiber& fiber = *active_fiber_;
+      fiber.thread = started_++;
+      set_active(fiber.thread);
+      try {
+        thread_();
+      } catch (...) {
+        failure_ = std::current_exception();
+      }
+      states_[fiber.thread].done = true;
+      ++finished_;
+      ++progress_;
+    }
+  }
+  void set_active(std::size_t thread) {
+    active_ = thread;
+    const auto t = static_cast<unsigned>(thread);
+    threadIdx = {t % size_.x, t / size_.x % size_.y, t / size_.x / size_.y};
+  }
+  // Returns when every thread of the range that still runs has come as often as this one.
+  void wait(std::size_t first, std::size_t end, std::size_t State::*count) {
+    const std::size_t mine = ++(states_[active_].*count);
+    ++progress_;
+    const auto arrived = [&] {
+      for (std::size_t t = first; t < end; ++t) {
+        if (!states_[t].done && states_[t].*count < mine) return false;
+      }
+      return true;
+    };
+    Fiber& fiber = *active_fiber_;
+    while (!arrived()) {
+      swapcontext(&fiber.context, &scheduler_);
+      if (failure_) {  // the block is lost; leave its stack as it is
+        fiber.done = true;
+        swapcontext(&fiber.context, &scheduler_);
+      }
+    }
+    ++progress_;
+  }
+
+  static thread_local BlockRun* current_;
+  static thread_local std::vector<std::unique_ptr<std::byte[]>> spare_stacks_;
+  const std::function<void()>& thread_;
+  std::size_t threads_;
+  dim3 size_;
+  std::vector<State> states_;
+  std::vector<std::array<std::byte, 16>> slots_;
+  std::vector<std::unique_ptr<Fiber>> fibers_;
+  ucontext_t scheduler_{};
+  Fiber* active_fiber_ = nullptr;
+  std::size_t active_ = 0;
+  std::size_t started_ = 0;
+  std::size_t finished_ = 0;
+  std::size_t progress_ = 0;
+  bool running_ = false;
+  std::exception_ptr failure_;
+};
+thread_local BlockRun* BlockRun::current_ = nullptr;
+thread_local std::vector<std::unique_ptr<std::byte[]>> BlockRun::spare_stacks_;
+
+std::mutex shared_mutex;
+std::map<const void*, std::size_t>& shared_limits() {
+  static std::map<const void*, std::size_t> limits;
+  return limits;
+}
+
+}  // namespace
+
+DeviceAccess::DeviceAccess() {
+  Memory::get().open();
+}
+DeviceAccess::~DeviceAccess() {
+  Memory::get().close();
+}
+
+void allow_shared_memory(const void* kernel, std::size_t size_bytes) {
+  const std::lock_guard lock(shared_mutex);
+  shared_limits()[kernel] = size_bytes;
+}
+
+cudaError_t run_grid(const cudaLaunchConfig_t& config, const void* kernel, const std::function<void()>& thread) {
+  const dim3& grid = config.gridDim;
+  const dim3& block = config.blockDim;
+  const std::size_t threads = std::size_t{block.x} * block.y * block.z;
+  const bool grid_fits = grid.x > 0 && grid.y > 0 && grid.z > 0 && grid.x < 0x80000000U && grid.y < 65536 && grid.z < 65536;
+  std::size_t shared_limit = kSharedBytesUnasked;
+  {
+    const std::lock_guard lock(shared_mutex);
+    const auto asked = shared_limits().find(kernel);
+    if (asked != shared_limits().end()) shared_limit = asked->second;
+  }
+  if (!grid_fits || threads == 0 || threads > 1024) return cudaErrorInvalidConfiguration;
+  if (config.dynamicSmemBytes > shared_limit || shared_limit > kMostSharedBytes) return cudaErrorInvalidValue;
+  const DeviceAccess access;
+  blockDim = block;
+  gridDim = grid;
+  for (unsigned z = 0; z < grid.z; ++z) {
+    for (unsigned y = 0; y < grid.y; ++y) {
+      for (unsigned x = 0; x < grid.x; ++x) {
+        blockIdx = {x, y, z};
+        std::memset(baekji::cuda::dynamic_shared_bytes, 0xFF, config.dynamicSmemBytes);
+        BlockRun(block, thread).run();
+      }
+    }
+  }
+  return cudaSuccess;
+}
+
+void block_barrier() {
+  BlockRun::current().block_barrier();
+}
+void warp_barrier() {
+  BlockRun::current().warp_barrier();
+}
+int lane() {
+  return BlockRun::current().lane();
+}
+void publish(const void* value, std::size_t size_bytes) {
+  BlockRun::current().publish(value, size_bytes);
+}
+void fetch(int lane, void* value, std::size_t size_bytes) {
+  BlockRun::current().fetch(lane, value, size_bytes);
+}
+
+}  // namespace cuda_on_cpu
+
+using cuda_on_cpu::DeviceAccess;
+using cuda_on_cpu::Memory;
+
+const char* cudaGetErrorName(cudaError_t /*code*/) {
+  return "cudaError";
+}
+const char* cudaGetErrorString(cudaError_t /*code*/) {
+  return "an error of the stand-in for CUDA";
+}
+cudaError_t cudaGetLastError() {
+  return cudaSuccess;
+}
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = 1;
+  return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int device) {
+  return device == 0 ? cudaSuccess : cudaErrorInvalidValue;
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int /*device*/) {
+  *properties = {"CUDA on this CPU", 9, 0, 4, cuda_on_cpu::kMostSharedBytes};
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr /*attribute*/, int /*device*/) {
+  *value = 4;
+  return cudaSuccess;
+}
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = 13000;
+  return cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int* version) {
+  return cudaDriverGetVersion(version);
+}
+cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
+  *total = cuda_on_cpu::kDeviceBytes;
+  *free = *total - Memory::get().used();
+  return cudaSuccess;
+}
+cudaError_t cudaMalloc(void** memory, std::size_t size_bytes) {
+  *memory = Memory::get().allocate(size_bytes);
+  return *memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
+}
+cudaError_t cudaFree(void* memory) {
+  if (memory != nullptr) Memory::get().release(memory);
+  return cudaSuccess;
+}
+cudaError_t cudaHostAlloc(void** memory, std::size_t size_bytes, unsigned /*flags*/) {
+  *memory = std::malloc(size_bytes);
+  return *memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
+}
+cudaError_t cudaFreeHost(void* memory) {
+  std::free(memory);
+  return cudaSuccess;
+}
+cudaError_t cudaMemset(void* to, int value, std::size_t size_bytes) {
+  const DeviceAccess access;
+  std::memset(to, value, size_bytes);
+  return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void* to, int value, std::size_t size_bytes, cudaStream_t /*stream*/) {
+  return cudaMemset(to, value, size_bytes);
+}
+cudaError_t cudaMemset2DAsync(void* to, std::size_t pitch, int value, std::size_t width, std::size_t height,
+                              cudaStream_t /*stream*/) {
+  const DeviceAccess access;
+  for (std::size_t row = 0; row < height; ++row) std::memset(static_cast<std::byte*>(to) + row * pitch, value, width);
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpy(void* to, const void* from, std::size_t size_bytes, cudaMemcpyKind /*kind*/) {
+  const DeviceAccess access;
+  std::memmove(to, from, size_bytes);
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t size_bytes, cudaMemcpyKind kind,
+                            cudaStream_t /*stream*/) {
+  return cudaMemcpy(to, from, size_bytes, kind);
+}
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned /*flags*/) {
+  *stream = nullptr;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t /*stream*/) {
+  return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t /*stream*/) {
+  return cudaSuccess;
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t /*stream*/, cudaEvent_t /*event*/, unsigned /*flags*/) {
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceSynchronize() {
+  return cudaSuccess;
+}
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned /*flags*/) {
+  *event = nullptr;
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t /*event*/) {
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t /*event*/, cudaStream_t /*stream*/) {
+  return cudaSuccess;
+}
+cudaError_t cudaEventQuery(cudaEvent_t /*event*/) {
+  return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t /*event*/) {
+  return cudaSuccess;
+}
+cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t /*from*/, cudaEvent_t /*to*/) {
+  *ms = 0;
+  return cudaSuccess;
+}
