@@ -5,7 +5,7 @@
 #include <map>
 #include <string>
 
-#include "kernels/kernels.h"
+#include "kernels/forwarding_kernels.h"
 
 namespace baekji::bench {
 
@@ -31,9 +31,9 @@ struct MatmulShape {
   std::string describe() const;
 };
 
-class TimedKernels final : public Kernels {
+class TimedKernels final : public ForwardingKernels {
  public:
-  explicit TimedKernels(Kernels& inner) : inner_(inner) {}
+  explicit TimedKernels(Kernels& inner) : ForwardingKernels(inner) {}
 
   const std::map<std::string, OperationTotal>& totals() const { return totals_; }
   const std::map<MatmulShape, OperationTotal>& matmuls() const { return matmuls_; }
@@ -42,12 +42,6 @@ class TimedKernels final : public Kernels {
     matmuls_.clear();
   }
 
-  std::string describe() const override { return inner_.describe(); }
-  void weights_changed() override { inner_.weights_changed(); }
-  std::int64_t packed_weight_bytes(const Tensor& weight) const override { return inner_.packed_weight_bytes(weight); }
-  std::int64_t scratch_bytes(std::int64_t context, std::int64_t head_width) const override {
-    return inner_.scratch_bytes(context, head_width);
-  }
   void matmul(const MatmulArgs& args) override;
   void rms_norm_forward(const RmsNormForwardArgs& args) override;
   void rms_norm_backward(const RmsNormBackwardArgs& args) override;
@@ -67,7 +61,7 @@ class TimedKernels final : public Kernels {
   void cast(const CastArgs& args) override;
   void fill_zero(const Tensor& tensor) override;
   void copy(const CopyArgs& args) override;
-  bool fixed_point_accumulate(const FixedPointArgs& args) override;
+  void fixed_point_accumulate(const FixedPointArgs& args) override;
   void square_sums(std::span<const SquareSumArgs> args, std::span<SquareSum> results) override;
   void adamw(std::span<const AdamwArgs> args) override;
 
@@ -75,7 +69,6 @@ class TimedKernels final : public Kernels {
   template <class Call>
   auto timed(const char* name, double flops, double bytes, const Call& call);
 
-  Kernels& inner_;
   std::map<std::string, OperationTotal> totals_;
   std::map<MatmulShape, OperationTotal> matmuls_;
 };

@@ -73,7 +73,7 @@ void plan_reads(const Manifest& manifest, const StateShard& shard,
                                   .kind = kind,
                                   .begin = begin,
                                   .count = count,
-                                  .destination = values + (begin - shard.begin)});
+                                  .destination = {.data = values + (begin - shard.begin), .device = shard.device}});
     }
   }
 }

@@ -30,7 +30,7 @@ struct ShardRead {
   StateKind kind = StateKind::kMaster;
   std::int64_t begin = 0;
   std::int64_t count = 0;
-  float* destination = nullptr;
+  MemoryPlace destination;
 };
 void read_shard_range(const Hdf5File& file, const ShardRead& read);
 

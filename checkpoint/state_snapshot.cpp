@@ -1,7 +1,6 @@
 #include "checkpoint/state_snapshot.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace baekji {
 namespace {
@@ -19,9 +18,11 @@ StateSnapshot::StateSnapshot(std::span<const StateShard> owned, ThreadPool& pool
       values = arena_.allocate("checkpoint snapshot", DType::kFloat32, {shard.count}).as<float>();
       for (std::int64_t begin = 0; begin < shard.count; begin += kPieceElements) {
         const std::int64_t count = std::min(kPieceElements, shard.count - begin);
-        pieces_.push_back({.from = from + begin, .to = values + begin, .count = count});
+        pieces_.push_back(
+            {.from = {.data = from + begin, .device = shard.device}, .to = values + begin, .count = count});
       }
     }
+    shard.device = {};
   }
   take(pool);
 }
@@ -29,7 +30,7 @@ StateSnapshot::StateSnapshot(std::span<const StateShard> owned, ThreadPool& pool
 void StateSnapshot::take(ThreadPool& pool) {
   pool.run(static_cast<std::int64_t>(pieces_.size()), [&](std::int64_t i) {
     const Piece& piece = pieces_[static_cast<std::size_t>(i)];
-    std::memcpy(piece.to, piece.from, static_cast<std::size_t>(piece.count) * sizeof(float));
+    copy_memory({.data = piece.to}, piece.from, piece.count * static_cast<std::int64_t>(sizeof(float)));
   });
 }
 

@@ -26,7 +26,7 @@ class StateSnapshot {
 
  private:
   struct Piece {
-    const float* from = nullptr;
+    MemorySource from;
     float* to = nullptr;
     std::int64_t count = 0;
   };

@@ -32,7 +32,7 @@ void free_memory(Device device, void* memory, std::int64_t size_bytes) noexcept 
     cuda_free(device, memory);
 }
 
-void copy_memory(const MemoryPlace& to, const MemoryPlace& from, std::int64_t size_bytes) {
+void copy_memory(const MemoryPlace& to, const MemorySource& from, std::int64_t size_bytes) {
   if (size_bytes == 0 || to.data == from.data) return;
   if (to.device.is_host() && from.device.is_host())
     std::memcpy(to.data, from.data, static_cast<std::size_t>(size_bytes));

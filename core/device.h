@@ -24,13 +24,17 @@ struct Device {
 void* allocate_memory(Device device, std::int64_t size_bytes);
 void free_memory(Device device, void* memory, std::int64_t size_bytes) noexcept;
 
-/// Where the bytes of a copy are.
+/// Where the bytes of a copy go, and where they come from.
 struct MemoryPlace {
   void* data = nullptr;
   Device device;
 };
+struct MemorySource {
+  const void* data = nullptr;
+  Device device;
+};
 /// to = from. Comes after all work that was given to the devices before, on any stream, and is done on return.
-void copy_memory(const MemoryPlace& to, const MemoryPlace& from, std::int64_t size_bytes);
+void copy_memory(const MemoryPlace& to, const MemorySource& from, std::int64_t size_bytes);
 
 /// Host memory that copies to and from `device` run fastest with: page-locked for a CUDA device.
 class HostBuffer {

@@ -118,7 +118,7 @@ void cuda_free_host(void* memory) noexcept {
 }
 
 // The legacy default stream waits for every blocking stream, and ours are: a plain copy comes after all work before it.
-void cuda_copy(const MemoryPlace& to, const MemoryPlace& from, std::int64_t size_bytes) {
+void cuda_copy(const MemoryPlace& to, const MemorySource& from, std::int64_t size_bytes) {
   make_current(to.device.is_host() ? from.device : to.device);
   check_cuda(cudaMemcpy(to.data, from.data, static_cast<std::size_t>(size_bytes), cudaMemcpyDefault), "cudaMemcpy");
   // Between two places of one device the call returns before the copy is done.

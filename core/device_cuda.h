@@ -37,6 +37,6 @@ void* cuda_allocate(Device device, std::int64_t size_bytes);
 void cuda_free(Device device, void* memory) noexcept;
 void* cuda_allocate_host(Device device, std::int64_t size_bytes);
 void cuda_free_host(void* memory) noexcept;
-void cuda_copy(const MemoryPlace& to, const MemoryPlace& from, std::int64_t size_bytes);
+void cuda_copy(const MemoryPlace& to, const MemorySource& from, std::int64_t size_bytes);
 
 }  // namespace baekji

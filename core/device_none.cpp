@@ -34,7 +34,7 @@ void* cuda_allocate_host(Device /*device*/, std::int64_t /*size_bytes*/) {
   refuse();
 }
 void cuda_free_host(void* /*memory*/) noexcept {}
-void cuda_copy(const MemoryPlace& /*to*/, const MemoryPlace& /*from*/, std::int64_t /*size_bytes*/) {
+void cuda_copy(const MemoryPlace& /*to*/, const MemorySource& /*from*/, std::int64_t /*size_bytes*/) {
   refuse();
 }
 

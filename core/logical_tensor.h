@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/device.h"
 #include "core/types.h"
 
 namespace baekji {
@@ -71,6 +72,7 @@ struct StateShard {
   std::int64_t begin = 0;
   std::int64_t count = 0;
   std::array<float*, 3> values{};  ///< by StateKind; values[k][0] is element `begin`
+  Device device;                   ///< where they are: the host reads them through core/state_values.h
 };
 
 }  // namespace baekji

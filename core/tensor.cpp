@@ -88,6 +88,13 @@ Tensor Tensor::split_first(std::int64_t count) const {
   return result;
 }
 
+Tensor Tensor::relocated(void* data, Device device) const {
+  Tensor result = *this;
+  result.data_ = data;
+  result.device_ = device;
+  return result;
+}
+
 std::string Tensor::describe() const {
   std::string text = device_.is_host() ? "" : device_.describe() + " ";
   text += fmt::format("{}[", name_of(type_));

@@ -57,6 +57,9 @@ class Tensor {
   /// Splits dim 0 into [count, dim0 / count]; strides stay.
   Tensor split_first(std::int64_t count) const;
 
+  /// The same view, strides and all, of other memory that holds the same.
+  Tensor relocated(void* data, Device device) const;
+
   /// "fp32[4, 128]", for errors and tables; "cuda 0 fp32[4, 128]" where it is not the host's.
   std::string describe() const;
 

@@ -41,7 +41,8 @@ std::int32_t sample_token(std::span<float> logits_V, const SamplingOptions& opti
 
 struct Generator::Width {
   Width(const Args& args, GrainTree& grains, std::int64_t tokens, Arena& arena)
-      : common({.context = {.kernels = args.kernels,
+      : kernels(args.kernels),
+        common({.context = {.kernels = args.kernels,
                             .parameters = args.parameters,
                             .grains = grains,
                             .model = args.model,
@@ -55,6 +56,7 @@ struct Generator::Width {
         stage({.declared = args.declared, .range = whole_model(args.model)}, common, arena),
         token_BT(arena.allocate("batches", DType::kInt32, {1, tokens})),
         position_BT(arena.allocate("batches", DType::kInt32, {1, tokens})) {}
+  Kernels& kernels;
   StageCommon common;
   TransformerStage stage;
   Tensor token_BT;
@@ -82,10 +84,10 @@ Generator::Generator(const Args& args, Arena& arena)
 Generator::~Generator() = default;
 
 void Generator::feed(Width& width, std::span<const std::int32_t> tokens) {
-  for (std::size_t i = 0; i < tokens.size(); ++i) {
-    width.token_BT.as<std::int32_t>()[i] = tokens[i];
-    width.position_BT.as<std::int32_t>()[i] = narrow<std::int32_t>(cached_ + static_cast<std::int64_t>(i));
-  }
+  std::vector<std::int32_t> positions(tokens.size());
+  std::iota(positions.begin(), positions.end(), narrow<std::int32_t>(cached_));
+  width.kernels.upload({.from = tokens.data(), .to = width.token_BT});
+  width.kernels.upload({.from = positions.data(), .to = width.position_BT});
   width.stage.decode({.token_BT = width.token_BT, .position_BT = width.position_BT}, caches_, cached_, logits_V_);
   cached_ += static_cast<std::int64_t>(tokens.size());
 }

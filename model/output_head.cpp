@@ -3,28 +3,6 @@
 #include <algorithm>
 
 namespace baekji {
-namespace {
-
-template <class T>
-double real_part(T value) {
-  if constexpr (std::is_same_v<T, Complex>)
-    return value.real();
-  else
-    return static_cast<double>(value);
-}
-
-template <class T>
-void fold(const Tensor& token_loss_N, std::span<double> sequence_loss) {
-  const T* loss = token_loss_N.as<T>();
-  const std::int64_t context = token_loss_N.size() / static_cast<std::int64_t>(sequence_loss.size());
-  for (double& sum : sequence_loss) {
-    sum = 0;
-    for (std::int64_t t = 0; t < context; ++t) sum += real_part(*loss++);
-  }
-}
-
-}  // namespace
-
 OutputHead::OutputHead(const LayerContext& context, const ModelParameters& parameters, std::int64_t loss_chunk)
     : c_(context),
       head_(parameters.head),
@@ -122,27 +100,21 @@ void OutputHead::backward_chunk(const MicroBatch& batch, std::int64_t begin, std
   }
 }
 
-void OutputHead::fold_losses(std::span<double> sequence_loss) const {
-  switch (token_loss_N_.type()) {
-    case DType::kFloat64:
-      return fold<double>(token_loss_N_, sequence_loss);
-    case DType::kComplex128:
-      return fold<Complex>(token_loss_N_, sequence_loss);
-    default:
-      return fold<float>(token_loss_N_, sequence_loss);
-  }
+void OutputHead::fold_losses(const Tensor& loss_B) const {
+  const std::int64_t sequences = loss_B.size();
+  c_.kernels.sequence_loss({.loss_BT = token_loss_N_.view({sequences, c_.tokens() / sequences}), .sum_B = loss_B});
 }
 
-void OutputHead::evaluate(const MicroBatch& batch, const Tensor& x_NC, std::span<double> sequence_loss) {
+void OutputHead::evaluate(const MicroBatch& batch, const Tensor& x_NC, const Tensor& loss_B) {
   normalise(x_NC);
   for (std::int64_t begin = 0; begin < c_.tokens(); begin += chunk_) {
     forward_chunk(batch, begin, std::min(chunk_, c_.tokens() - begin));
   }
-  fold_losses(sequence_loss);
+  fold_losses(loss_B);
 }
 
 void OutputHead::loss_and_gradient(const MicroBatch& batch, const Tensor& x_NC, const Tensor& dx_NC, Workspace& w,
-                                   std::span<double> sequence_loss) {
+                                   const Tensor& loss_B) {
   normalise(x_NC);
   for (std::int64_t begin = 0; begin < c_.tokens(); begin += chunk_) {
     const std::int64_t count = std::min(chunk_, c_.tokens() - begin);
@@ -151,7 +123,7 @@ void OutputHead::loss_and_gradient(const MicroBatch& batch, const Tensor& x_NC, 
   }
   c_.grains.reduce({.leaves_NC = w.partial_NC, .out_NC = w.branch_NC});
   norm_.backward({.x_NC = x_NC, .rstd_N = rstd_N_, .dy_NC = w.branch_NC, .dx_NC = dx_NC});
-  fold_losses(sequence_loss);
+  fold_losses(loss_B);
 }
 
 void OutputHead::logits(const Tensor& x_NC, std::int64_t row, std::span<float> out_V) {
@@ -164,7 +136,8 @@ void OutputHead::logits(const Tensor& x_NC, std::int64_t row, std::span<float> o
                        .transpose_b = true,
                        .b_is_weight = true});
     c_.kernels.cast({.in = logits, .out = logits, .scale = c_.model.logits_multiplier});
-    std::copy_n(logits.as<float>(), columns(s), out_V.begin() + first_row(s));
+    const Tensor wanted = logits.columns(0, columns(s));
+    c_.kernels.download({.from = wanted, .to = out_V.data() + first_row(s)});
   }
 }
 

@@ -18,12 +18,12 @@ class OutputHead {
 
   void bind(Arena& arena, bool training);
 
-  /// The loss of each sequence, from x (own tokens of the residual stream).
-  void evaluate(const MicroBatch& batch, const Tensor& x_NC, std::span<double> sequence_loss);
+  /// loss (fp64) = the loss of each sequence, from x (own tokens of the residual stream).
+  void evaluate(const MicroBatch& batch, const Tensor& x_NC, const Tensor& loss_B);
   /// The same, and dx (own tokens, residual type) overwritten with the gradient of the summed loss with respect to x;
   /// accumulates the gradients of head and final norm.
   void loss_and_gradient(const MicroBatch& batch, const Tensor& x_NC, const Tensor& dx_NC, Workspace& w,
-                         std::span<double> sequence_loss);
+                         const Tensor& loss_B);
   /// Logits of one token, unpadded vocabulary, fp32. Needs every slice on this rank.
   void logits(const Tensor& x_NC, std::int64_t row, std::span<float> out_V);
 
@@ -34,7 +34,7 @@ class OutputHead {
   void normalise(const Tensor& x_NC);
   void forward_chunk(const MicroBatch& batch, std::int64_t begin, std::int64_t count);
   void backward_chunk(const MicroBatch& batch, std::int64_t begin, std::int64_t count, Workspace& w);
-  void fold_losses(std::span<double> sequence_loss) const;
+  void fold_losses(const Tensor& loss_B) const;
   std::int64_t first_row(std::int64_t slice) const { return (c_.grains.map().first() + slice) * rows_; }
   /// Columns of a slice that are no padding.
   std::int64_t columns(std::int64_t slice) const;

@@ -6,7 +6,11 @@ StageCommon::StageCommon(const Args& args, Arena& arena)
     : context(args.context), loss_chunk(args.loss_chunk), training(args.training) {
   const ModelConfig& m = context.model;
   const std::int64_t positions = args.positions == 0 ? context.shape.context : args.positions;
-  rope.bind(arena, context.types.accumulator, positions, m.head_width(), args.rope_theta);
+  rope.bind({.type = context.types.accumulator,
+             .positions = positions,
+             .head_width = m.head_width(),
+             .theta = args.rope_theta},
+            context.kernels, arena);
   workspace.bind(context, arena, training);
   context.grains.bind(
       {.types = context.types, .tokens = context.tokens(), .columns = m.hidden, .chunk = args.loss_chunk}, arena);

@@ -73,7 +73,7 @@ void TransformerStage::begin_backward(const BackwardArgs& args) {
   if (!head_) return;
   common_.context.parameters.gather(head_unit_);
   head_->loss_and_gradient(args.batch, at(args.slot).stream_NC.back(), args.gradient_NC, common_.workspace,
-                           args.sequence_loss);
+                           args.loss_B);
 }
 
 void TransformerStage::end_backward(const BackwardArgs& args) {
@@ -128,12 +128,12 @@ void TransformerStage::absent_backward() {
   for (std::size_t i = blocks_.size(); i-- > 0;) gather_block(i);
 }
 
-void TransformerStage::evaluate(const MicroBatch& batch, std::span<double> sequence_loss) {
+void TransformerStage::evaluate(const MicroBatch& batch, const Tensor& loss_B) {
   Slot& slot = slots_.front();
   run_blocks(batch, slot, {}, 0);
   if (!head_) return;
   common_.context.parameters.gather(head_unit_);
-  head_->evaluate(batch, output(0), sequence_loss);
+  head_->evaluate(batch, output(0), loss_B);
 }
 
 void TransformerStage::decode(const MicroBatch& batch, std::span<KeyValueCache> caches, std::int64_t cached,

@@ -45,7 +45,7 @@ class TransformerStage final : public Stage {
   void backward_weight(std::int64_t slot, std::int64_t pending) override;
   void absent_forward() override;
   void absent_backward() override;
-  void evaluate(const MicroBatch& batch, std::span<double> sequence_loss) override;
+  void evaluate(const MicroBatch& batch, const Tensor& loss_B) override;
 
   /// Generation, by the whole model as one stage: forward of one sequence's next T tokens after `cached` cached ones
   /// (one cache per block), then the logits of its last token.

@@ -78,6 +78,7 @@ ParameterStore::ParameterStore(Args args, Kernels& kernels, Arena& arena)
   for (const HeldGroup& held : args_.held) bind_group(groups_[held.id], storage_[held.id], arena);
   list_slices();
   owned_ = slices_;
+  if (args_.training) unusable_ = arena.allocate("gradients (fixed point)", DType::kInt32, {std::ssize(slices_)});
   if (sharded()) bind_exchange(arena);
 }
 
@@ -182,7 +183,7 @@ void ParameterStore::begin_step(std::int64_t global_tokens) {
   // ceil(log2 N) - 50 (design, section 4): 2^12 times the largest mean gradient still fits beside 50 fractional bits.
   unit_exponent_ = static_cast<int>(std::bit_width(static_cast<std::uint64_t>(global_tokens - 1))) - 50;
   std::fill(summed_.begin(), summed_.end(), std::array<bool, kGradientPhases.size()>{});
-  invalid_.clear();
+  kernels_.fill_zero(unusable_);
 }
 
 double ParameterStore::contribution_limit(const ParameterSlice& slice) const {
@@ -198,16 +199,16 @@ void ParameterStore::begin_replica(std::int64_t stage, GradientPhase phase) {
   }
 }
 
-// sums [+]= the contributions of a range of `slice`.
-void ParameterStore::add_to_sums(const ParameterSlice& slice, const ChunkRange& range, const Tensor& sums,
-                                 bool overwrite) {
+// sums [+]= the contributions of a range of a slice.
+void ParameterStore::add_to_sums(const ChunkRange& range, const Tensor& sums, bool overwrite) {
+  const ParameterSlice& slice = slices_[range.slice];
   for (const Tensor& contribution : slice.contributions) {
-    const bool valid = kernels_.fixed_point_accumulate({.gradient = contribution.rows(range.begin, range.count),
-                                                        .partial = sums,
-                                                        .unit_exponent = unit_exponent_,
-                                                        .limit = contribution_limit(slice),
-                                                        .overwrite = overwrite});
-    if (!valid && (invalid_.empty() || slice.spec->logical.name < invalid_)) invalid_ = slice.spec->logical.name;
+    kernels_.fixed_point_accumulate({.gradient = contribution.rows(range.begin, range.count),
+                                     .partial = sums,
+                                     .unusable = unusable_.rows(static_cast<std::int64_t>(range.slice), 1),
+                                     .unit_exponent = unit_exponent_,
+                                     .limit = contribution_limit(slice),
+                                     .overwrite = overwrite});
     overwrite = false;
   }
 }
@@ -218,7 +219,7 @@ void ParameterStore::end_replica(std::int64_t stage, GradientPhase phase, bool a
     ShardExchange::Convert convert;
     if (!absent) {
       convert = [&](const ChunkRange& range, const Tensor& sums, bool overwrite) {
-        add_to_sums(slices_[range.slice], range, sums, overwrite);
+        add_to_sums(range, sums, overwrite);
       };
     }
     exchange_->add_replica(stage, phase, !summed, convert);
@@ -226,9 +227,10 @@ void ParameterStore::end_replica(std::int64_t stage, GradientPhase phase, bool a
     return;
   }
   if (absent) return;
-  for (const ParameterSlice& slice : slices_) {
+  for (std::size_t i = 0; i < slices_.size(); ++i) {
+    const ParameterSlice& slice = slices_[i];
     if (storage_[slice.group].held.stage != stage || groups_[slice.group].phase != phase) continue;
-    if (slice.partial.defined()) add_to_sums(slice, {.count = slice.count}, slice.partial, !summed);
+    if (slice.partial.defined()) add_to_sums({.slice = i, .count = slice.count}, slice.partial, !summed);
   }
   summed = true;
 }
@@ -251,6 +253,14 @@ void ParameterStore::reduce() {
       if (held.tied && args_.tied != nullptr) args_.tied->all_reduce(partial, ReduceOp::kSumInteger);
     }
   }
+}
+
+std::string ParameterStore::invalid_parameter() const {
+  std::vector<std::int32_t> unusable(slices_.size());
+  kernels_.download({.from = unusable_, .to = unusable.data()});
+  const auto first = std::find_if(unusable.begin(), unusable.end(), [](std::int32_t flag) { return flag != 0; });
+  if (first == unusable.end()) return {};
+  return slices_[static_cast<std::size_t>(first - unusable.begin())].spec->logical.name;
 }
 
 void ParameterStore::weights_updated() {

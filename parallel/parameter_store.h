@@ -75,8 +75,9 @@ class ParameterStore {
   /// on all three groups.
   void reduce();
 
-  /// The first parameter (by name) in which this rank found an invalid gradient since begin_step; empty: none.
-  const std::string& invalid_parameter() const { return invalid_; }
+  /// The first parameter (by name) in which this rank found an invalid gradient since begin_step; empty: none. Waits
+  /// for the device.
+  std::string invalid_parameter() const;
   /// 2^(ceil(log2 tokens) - 50), the fixed-point unit, as an exponent, and the bound of each contribution in units.
   int unit_exponent() const { return unit_exponent_; }
   double contribution_limit(const ParameterSlice& slice) const;
@@ -109,7 +110,7 @@ class ParameterStore {
   Tensor bind_weight(const ParameterGroup& group, Arena& arena);
   void bind_exchange(Arena& arena);
   void list_slices();
-  void add_to_sums(const ParameterSlice& slice, const ChunkRange& range, const Tensor& sums, bool overwrite);
+  void add_to_sums(const ChunkRange& range, const Tensor& sums, bool overwrite);
 
   Args args_;
   std::vector<ParameterGroup> groups_;
@@ -120,7 +121,7 @@ class ParameterStore {
   std::unique_ptr<ShardExchange> exchange_;          // when data ranks divide anything
   Tensor unit_;                                      // zero = 3: the weights of one unit
   std::map<std::int64_t, std::int64_t> unit_bytes_;  // by unit: taken of it while groups are bound
-  std::string invalid_;
+  Tensor unusable_;                                  // int32 by slice: 1 where a gradient was found invalid
   std::vector<std::array<bool, kGradientPhases.size()>> summed_;  // by stage, phase: a replica of this step is in
   int unit_exponent_ = -40;
 };

@@ -100,12 +100,12 @@ class PipelineRun {
 
   Stage::BackwardArgs backward_args(const Action& action, const PipelineStage& at) const {
     const MicroBatch batch = args_.load(action.virtual_stage, action.micro_batch);
-    const auto sequences = static_cast<std::size_t>(batch.token_BT.dim(0));
+    const std::int64_t sequences = batch.token_BT.dim(0);
     return {.batch = batch,
             .slot = action.micro_batch % at.slots,
             .pending = at.pending == 0 ? 0 : action.micro_batch % at.pending,
             .gradient_NC = free_gradient(),
-            .sequence_loss = args_.losses.subspan(static_cast<std::size_t>(action.micro_batch) * sequences, sequences)};
+            .loss_B = args_.losses.rows(action.micro_batch * sequences, sequences)};
   }
 
   void begin(const Action& action, GradientPhase phase) const {

@@ -40,8 +40,8 @@ struct PipelineArgs {
   /// Of this rank. A schedule may have more, for data ranks with more replicas: those are passed over, but for the
   /// collectives of the other data ranks.
   std::int64_t micro_batches = 1;
-  /// One per sequence of this rank's micro-batches, in index order; overwritten by the rank of the last stage.
-  std::span<double> losses;
+  /// fp64, one per sequence of this rank's micro-batches, in index order; overwritten by the rank of the last stage.
+  Tensor losses;
 };
 
 /// Executes the actions. Replicas follow one another without draining: a replica's gradient sums are handed over as
@@ -54,7 +54,7 @@ struct EvaluateArgs {
   std::span<const PipelineStage> stages;
   PipelineLinks links;
   MicroBatch batch;
-  std::span<double> losses;
+  Tensor losses;  ///< fp64 [B]
 };
 void evaluate_pipeline(const EvaluateArgs& args, std::int64_t rank, std::int64_t ranks);
 

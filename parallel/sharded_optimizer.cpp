@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/functions.h"
+#include "core/state_values.h"
 
 namespace baekji {
 
@@ -25,13 +26,14 @@ ShardedOptimizer::ShardedOptimizer(const OptimizerConfig& config, ParameterStore
   for (const ParameterSlice& part : store.owned()) {
     moments_.push_back({arena.allocate("optimizer moments", DType::kFloat32, {part.count}),
                         arena.allocate("optimizer moments", DType::kFloat32, {part.count})});
-    shards_.push_back(
-        {.tensor = &part.spec->logical,
-         .initialisation = part.spec->initialisation,
-         .slice = part.slice,
-         .begin = part.begin,
-         .count = part.count,
-         .values = {part.master.as<float>(), moments_.back().first.as<float>(), moments_.back().second.as<float>()}});
+    shards_.push_back({.tensor = &part.spec->logical,
+                       .initialisation = part.spec->initialisation,
+                       .slice = part.slice,
+                       .begin = part.begin,
+                       .count = part.count,
+                       .values = {part.master.device_as<float>(), moments_.back().first.device_as<float>(),
+                                  moments_.back().second.device_as<float>()},
+                       .device = arena.device()});
     for (std::int64_t begin = 0; begin < part.count; begin += kChunkElements) {
       square_args_.push_back({.begin = begin, .count = std::min(kChunkElements, part.count - begin)});
       chunk_part_.push_back(moments_.size() - 1);
@@ -129,11 +131,12 @@ std::map<std::string, double> ShardedOptimizer::gradient_norms() const {
 
 std::map<std::string, double> ShardedOptimizer::weight_norms(Communicator& world) const {
   std::vector<double> squares(all_squares_.size(), kAbsent);
+  std::vector<float> buffer;
   for (std::size_t c = 0; c < square_args_.size(); ++c) {
-    const float* master = store_.owned()[chunk_part_[c]].master.as<float>() + square_args_[c].begin;
     double sum = 0;
-    for (std::int64_t i = 0; i < square_args_[c].count; ++i)
-      sum += static_cast<double>(master[i]) * static_cast<double>(master[i]);
+    const StateRange range{
+        .shard = shards_[chunk_part_[c]], .begin = square_args_[c].begin, .count = square_args_[c].count};
+    for (const float master : read_values(range, buffer)) sum += static_cast<double>(master) * static_cast<double>(master);
     squares[static_cast<std::size_t>(chunk_place_[c])] = sum;
   }
   complete(squares, world);

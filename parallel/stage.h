@@ -36,8 +36,8 @@ class Stage {
     /// Own tokens, residual type: the gradient of the output (the last stage computes it), overwritten with that of the
     /// input.
     Tensor gradient_NC;
-    /// Last stage: overwritten with the loss of each sequence (fp64, sum over its tokens in position order).
-    std::span<double> sequence_loss;
+    /// Last stage: fp64, overwritten with the loss of each sequence (sum over its tokens in position order).
+    Tensor loss_B;
   };
   /// Runs backward from `slot`, *accumulating* parameter gradients of the un-normalised sum of token losses.
   virtual void backward(const BackwardArgs& args) = 0;
@@ -52,7 +52,7 @@ class Stage {
 
   /// Forward only, for validation, in slot 0; the last stage gives the loss of each sequence. Leaves every other slot
   /// and all gradients alone.
-  virtual void evaluate(const MicroBatch& batch, std::span<double> sequence_loss) = 0;
+  virtual void evaluate(const MicroBatch& batch, const Tensor& loss_B) = 0;
 };
 
 }  // namespace baekji

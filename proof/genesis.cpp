@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/random.h"
+#include "core/state_values.h"
 
 namespace baekji {
 namespace {
@@ -22,17 +23,16 @@ float normal_value(const RandomStream& stream, double deviation, std::int64_t lo
   return static_cast<float>(stream.normal(static_cast<std::uint64_t>(logical_index)) * deviation);
 }
 
-void fill_master(const Piece& piece) {
+void fill_master(const Piece& piece, float* out) {
   const StateShard& shard = *piece.shard;
   const LogicalTensor& tensor = *shard.tensor;
-  float* const out = shard.values[0];
   const std::int64_t columns = tensor.slice_columns();
   const double value = shard.initialisation.value;
   // By rows of the slice: inside one, logical indices are consecutive.
   for (std::int64_t i = piece.begin; i < piece.end;) {
     const std::int64_t row_end = std::min(piece.end, (i / columns + 1) * columns);
     const std::int64_t logical = tensor.logical_index(shard.slice, i);
-    float* const row = out + (i - shard.begin);
+    float* const row = out + (i - piece.begin);
     const std::int64_t count = row_end - i;
     if (logical < 0) {
       std::fill_n(row, count, 0.0F);
@@ -47,11 +47,17 @@ void fill_master(const Piece& piece) {
 
 void fill_piece(const Piece& piece) {
   const StateShard& shard = *piece.shard;
-  if (shard.values[0] != nullptr) fill_master(piece);
-  for (std::size_t kind = 1; kind < shard.values.size(); ++kind) {
-    if (shard.values[kind] != nullptr) {
-      std::fill_n(shard.values[kind] + (piece.begin - shard.begin), piece.end - piece.begin, 0.0F);
-    }
+  std::vector<float> buffer;
+  for (const StateKind kind : kStateKinds) {
+    if (shard.values[static_cast<std::size_t>(kind)] == nullptr) continue;
+    const StateRange range{
+        .shard = shard, .kind = kind, .begin = piece.begin - shard.begin, .count = piece.end - piece.begin};
+    const std::span<float> values = values_to_write(range, buffer);
+    if (kind == StateKind::kMaster)
+      fill_master(piece, values.data());
+    else
+      std::fill(values.begin(), values.end(), 0.0F);
+    write_back(range, buffer);
   }
 }
 

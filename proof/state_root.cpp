@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "core/error.h"
+#include "core/state_values.h"
 
 namespace baekji {
 namespace {
@@ -45,13 +46,18 @@ void check_shard(const StateShard& shard) {
 }
 
 Digest leaf_digest(const StateShard& shard, StateKind kind, std::int64_t chunk) {
+  std::vector<float> buffer;
   static constexpr std::byte kLeafPrefix{0x00};
   const LogicalTensor& tensor = *shard.tensor;
-  const float* const values = shard.values[static_cast<std::size_t>(kind)] + (chunk * kChunkElements - shard.begin);
+  const std::span<const float> values = read_values({.shard = shard,
+                                                     .kind = kind,
+                                                     .begin = chunk * kChunkElements - shard.begin,
+                                                     .count = chunk_elements(tensor, chunk)},
+                                                    buffer);
   return Sha256()
       .add(std::span(&kLeafPrefix, 1))
       .add(state_leaf_header(tensor, kind, shard.slice, chunk))
-      .add(std::as_bytes(std::span(values, static_cast<std::size_t>(chunk_elements(tensor, chunk)))))
+      .add(std::as_bytes(values))
       .finish();
 }
 

@@ -49,7 +49,8 @@ StageRuntime::StageRuntime(const Args& args, Arena& arena)
                .rope_theta = args.stage.rope_theta,
                .loss_chunk = args.experiment.numerics.loss_chunk,
                .whole_backward = schedule_.runs(args.pipeline_rank, ActionKind::kBackward)},
-              arena) {
+              arena),
+      kernels_(args.kernels) {
   const std::vector<StageRange> ranges = stage_ranges_of(args.experiment, args.pipeline_rank);
   const BatchShape& shape = common_.context.shape;
   for (std::int64_t v = 0; v < schedule_.virtual_stages; ++v) {
@@ -70,6 +71,8 @@ StageRuntime::StageRuntime(const Args& args, Arena& arena)
     stage.stage = stages_.back().get();
     pipeline_stages_.push_back(stage);
   }
+  losses_ = arena.allocate("logits and loss", DType::kFloat64, {args.stage.global_batch});
+  stage_on_host(shape);
   const std::size_t gradients = schedule_.ranks() > 1 ? kGradientBuffers : 1;
   for (std::size_t i = 0; i < gradients; ++i) {
     gradients_NC_.push_back(arena.allocate("workspace", common_.context.types.residual,
@@ -83,10 +86,27 @@ Engine::Engine(const Experiment& experiment, const Loader& loader, Kernels& kern
       kernels_(kernels),
       ranks_(ranks),
       replicas_(replicas_of(experiment.numerics.replicas, ranks.mesh(), ranks.coordinate())),
+      state_arena_(Arena::Mode::kAllocate, kernels.device()),
       grains_(kernels, ranks.tensor(), grain_map(experiment, ranks.coordinate())),
       declared_(declare_parameters(experiment.model, experiment.numerics.tensor_grains)),
       parameters_(store_args(experiment, declared_, ranks.coordinate(), &ranks), kernels, state_arena_),
       optimizer_(experiment.optimizer, parameters_, kernels, state_arena_) {}
+
+void StageRuntime::stage_on_host(const BatchShape& shape) {
+  staged_ids_.resize(static_cast<std::size_t>(4 * shape.tokens()));
+  std::int32_t* next = staged_ids_.data();
+  for (Tensor* ids : {&staged_.token_BT, &staged_.target_BT, &staged_.position_BT, &staged_.first_BT}) {
+    *ids = Tensor(next, DType::kInt32, {shape.sequences, shape.context});
+    next += shape.tokens();
+  }
+}
+
+void StageRuntime::deliver(const Batch& to) const {
+  kernels_.upload({.from = staged_.token_BT.data(), .to = to.token_BT});
+  kernels_.upload({.from = staged_.target_BT.data(), .to = to.target_BT});
+  kernels_.upload({.from = staged_.position_BT.data(), .to = to.position_BT});
+  kernels_.upload({.from = staged_.first_BT.data(), .to = to.first_BT});
+}
 
 std::vector<StateShard> Engine::owned_shards() const {
   std::vector<StateShard> owned;
@@ -103,7 +123,7 @@ StageRuntime& Engine::runtime(std::int64_t batch) {
   if (!fits) {
     // A new shape: the old activations go before the new ones come, so that the peak is the largest stage's.
     runtime_.reset();
-    stage_arena_ = std::make_unique<Arena>(state_arena_.mode());
+    stage_arena_ = std::make_unique<Arena>(state_arena_.mode(), kernels_.device());
     runtime_ = std::make_unique<StageRuntime>(
         StageRuntime::Args{experiment_, stage, declared_, kernels_, parameters_, grains_, ranks_.coordinate().pipeline},
         *stage_arena_);
@@ -123,6 +143,7 @@ StepResult Engine::step(std::int64_t step, std::int64_t update, std::int64_t bat
 
   parameters_.begin_step(result.tokens);
   std::fill(sequence_losses_.begin(), sequence_losses_.end(), kElsewhere);
+  kernels_.upload({.from = sequence_losses_.data(), .to = runtime.losses()});
   const auto rank = static_cast<std::size_t>(ranks_.coordinate().pipeline);
   // By virtual stage: forward passes come in index order, so one number says what its slots hold.
   std::vector<std::int64_t> loaded(runtime.stages().size(), -1);
@@ -134,7 +155,8 @@ StepResult Engine::step(std::int64_t step, std::int64_t update, std::int64_t bat
                     [&](std::int64_t v, std::int64_t m) {
                       const Batch& sequences = runtime.batch(v, m);
                       if (m > loaded[static_cast<std::size_t>(v)]) {
-                        loader_.read(batch, (first + m) * stage.micro_batch, stage.micro_batch, sequences);
+                        loader_.read(batch, (first + m) * stage.micro_batch, stage.micro_batch, runtime.staged());
+                        runtime.deliver(sequences);
                         loaded[static_cast<std::size_t>(v)] = m;
                       }
                       return micro_batch_of(sequences);
@@ -142,8 +164,10 @@ StepResult Engine::step(std::int64_t step, std::int64_t update, std::int64_t bat
                 .gradients_NC = runtime.gradients_NC(),
                 .micro_batches_per_replica = per_replica,
                 .micro_batches = replicas_.count * per_replica,
-                .losses = std::span(sequence_losses_).subspan(static_cast<std::size_t>(first * stage.micro_batch))});
+                .losses = runtime.losses().rows(first * stage.micro_batch,
+                                                replicas_.count * per_replica * stage.micro_batch)});
   parameters_.reduce();
+  kernels_.download({.from = runtime.losses(), .to = sequence_losses_.data()});  // the host waits here, once
   ranks_.world().all_reduce(tensor_of(sequence_losses_), ReduceOp::kMax);
   for (const double loss : sequence_losses_) result.loss += loss;  // in index order
   result.loss /= static_cast<double>(result.tokens);
@@ -160,11 +184,12 @@ double Engine::evaluate(std::int64_t batch, int source, std::int64_t sequences) 
   if (wanted < 1) return 0;
   std::vector<double> losses(static_cast<std::size_t>(wanted), kElsewhere);
   std::vector<double> batch_losses(static_cast<std::size_t>(stage.micro_batch), kElsewhere);
+  const Tensor losses_B = runtime.losses().rows(0, stage.micro_batch);
   for (std::int64_t first = 0; first < wanted; first += stage.micro_batch) {
     // The last micro-batch reaches back to be full; what was counted before is not counted again.
     const std::int64_t begin = std::max<std::int64_t>(std::min(first, available - stage.micro_batch), 0);
     const std::int64_t rows = std::min(stage.micro_batch, available);
-    const Batch& rows_BT = runtime.batch(0, 0);
+    const Batch& rows_BT = runtime.staged();
     for (std::int64_t row = 0; row < stage.micro_batch; row += rows) {  // fewer sequences than rows: they repeat
       const std::int64_t count = std::min(rows, stage.micro_batch - row);
       loader_.read_validation(source, begin, count,
@@ -173,9 +198,15 @@ double Engine::evaluate(std::int64_t batch, int source, std::int64_t sequences) 
                                .position_BT = rows_BT.position_BT.rows(row, count),
                                .first_BT = rows_BT.first_BT.rows(row, count)});
     }
-    evaluate_pipeline(
-        {.stages = runtime.stages(), .links = ranks_.links(), .batch = micro_batch_of(rows_BT), .losses = batch_losses},
-        ranks_.coordinate().pipeline, ranks_.mesh().pipeline);
+    runtime.deliver(runtime.batch(0, 0));
+    std::fill(batch_losses.begin(), batch_losses.end(), kElsewhere);
+    kernels_.upload({.from = batch_losses.data(), .to = losses_B});
+    evaluate_pipeline({.stages = runtime.stages(),
+                       .links = ranks_.links(),
+                       .batch = micro_batch_of(runtime.batch(0, 0)),
+                       .losses = losses_B},
+                      ranks_.coordinate().pipeline, ranks_.mesh().pipeline);
+    kernels_.download({.from = losses_B, .to = batch_losses.data()});
     const std::int64_t last = std::min(first + stage.micro_batch, wanted);
     for (std::int64_t i = first; i < last; ++i)
       losses[static_cast<std::size_t>(i)] = batch_losses[static_cast<std::size_t>(i - begin)];

@@ -57,13 +57,24 @@ class StageRuntime {
     const std::vector<Batch>& slots = batches_[static_cast<std::size_t>(virtual_stage)];
     return slots[static_cast<std::size_t>(micro_batch) % slots.size()];
   }
+  /// A micro-batch on the host, where the loader writes it; deliver() brings it to the kernels' device.
+  const Batch& staged() const { return staged_; }
+  void deliver(const Batch& to) const;
+  /// fp64, a place for the loss of each sequence of the global batch.
+  const Tensor& losses() const { return losses_; }
 
  private:
+  void stage_on_host(const BatchShape& shape);
+
   Schedule schedule_;
   StageCommon common_;
   std::vector<std::unique_ptr<TransformerStage>> stages_;  // by virtual stage, as the others
   std::vector<PipelineStage> pipeline_stages_;
   std::vector<std::vector<Batch>> batches_;  // also by slot
+  Kernels& kernels_;
+  std::vector<std::int32_t> staged_ids_;
+  Batch staged_;
+  Tensor losses_;
   std::vector<Tensor> gradients_NC_;
 };
 
@@ -113,7 +124,7 @@ class Engine {
   Kernels& kernels_;
   RankGroups& ranks_;
   ReplicaRange replicas_;
-  Arena state_arena_{Arena::Mode::kAllocate};
+  Arena state_arena_;
   GrainTree grains_;
   ModelParameters declared_;
   ParameterStore parameters_;

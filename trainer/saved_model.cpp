@@ -59,7 +59,7 @@ SavedModel::SavedModel(const RunFolder& folder, ThreadPool& pool, Kernels& kerne
                   kernels, arena) {
   Checkpoint checkpoint = open_saved_checkpoint(folder, Ledger::open_read_only(folder.ledger()), pool, step);
   info_ = checkpoint.info();
-  load(checkpoint);
+  load(checkpoint, kernels);
 }
 
 Generator::Args SavedModel::generator_args(Kernels& kernels) {
@@ -73,7 +73,7 @@ Generator::Args SavedModel::generator_args(Kernels& kernels) {
           .positions = stage().context};
 }
 
-void SavedModel::load(Checkpoint& checkpoint) {
+void SavedModel::load(Checkpoint& checkpoint, Kernels& kernels) {
   // Weights only: each slice is read as fp32 and rounded to the compute type, as the optimizer would publish it.
   std::vector<float> master;
   for (const ParameterSlice& slice : parameters_.slices()) {
@@ -85,11 +85,7 @@ void SavedModel::load(Checkpoint& checkpoint) {
                            .count = count,
                            .values = {master.data(), nullptr, nullptr}};
     checkpoint.load(std::span(&shard, 1));
-    if (slice.weight.type() == DType::kFloat32)
-      std::copy(master.begin(), master.end(), slice.weight.as<float>());
-    else
-      std::transform(master.begin(), master.end(), slice.weight.as<Bfloat16>(),
-                     [](float value) { return Bfloat16(value); });
+    kernels.cast({.in = Tensor(master.data(), DType::kFloat32, {count}), .out = slice.weight});
   }
 }
 

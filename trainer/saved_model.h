@@ -45,7 +45,7 @@ class SavedModel {
   Generator::Args generator_args(Kernels& kernels);
 
  private:
-  void load(Checkpoint& checkpoint);
+  void load(Checkpoint& checkpoint, Kernels& kernels);
 
   Experiment experiment_;
   ModelParameters declared_;

@@ -37,20 +37,18 @@ class Side {
   StepRecord step() {
     before_ = run_.position();
     saved_.clear();
-    for (const StateShard& shard : run_.engine().shards()) {
-      for (const float* values : shard.values) saved_.emplace_back(values, values + shard.count);
-    }
+    for_each_array([&](const MemoryPlace& array, std::int64_t count) {
+      std::vector<float>& copy = saved_.emplace_back(static_cast<std::size_t>(count));
+      copy_memory({.data = copy.data()}, {.data = array.data, .device = array.device}, bytes_of(count));
+    });
     return run_.step(true);
   }
 
   Trace trace() {
     std::size_t next = 0;
-    for (const StateShard& shard : run_.engine().shards()) {
-      for (float* values : shard.values) {
-        std::copy(saved_[next].begin(), saved_[next].end(), values);
-        ++next;
-      }
-    }
+    for_each_array([&](const MemoryPlace& array, std::int64_t count) {
+      copy_memory(array, {.data = saved_[next++].data()}, bytes_of(count));
+    });
     run_.go_back(before_);
     tracing_->start();
     run_.step(false);
@@ -60,6 +58,14 @@ class Side {
   TracingKernels& kernels() { return *tracing_; }
 
  private:
+  static std::int64_t bytes_of(std::int64_t count) { return count * static_cast<std::int64_t>(sizeof(float)); }
+  template <class Visit>
+  void for_each_array(const Visit& visit) {
+    for (const StateShard& shard : run_.engine().shards()) {
+      for (float* values : shard.values) visit(MemoryPlace{.data = values, .device = shard.device}, shard.count);
+    }
+  }
+
   TracingKernels* tracing_ = nullptr;  // before run_: its construction sets this
   Execution run_;
   RunPosition before_;

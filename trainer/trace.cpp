@@ -28,6 +28,16 @@ void for_each_row(const Tensor& t, const Visit& visit) {
   }
 }
 
+// The tensor where the host can read it: itself, or a copy with its gaps.
+Tensor on_host(const Tensor& t, std::vector<std::byte>& copy) {
+  if (t.device().is_host() || t.size() == 0) return t;
+  std::int64_t extent = 1;
+  for (int d = 0; d < t.rank(); ++d) extent += (t.dim(d) - 1) * t.stride(d);
+  copy.resize(static_cast<std::size_t>(extent * size_of(t.type())));
+  copy_memory({.data = copy.data()}, {.data = t.data(), .device = t.device()}, std::ssize(copy));
+  return t.relocated(copy.data(), {});
+}
+
 std::uint64_t hash_of(const std::byte* row, std::int64_t bytes) {
   const auto* const text = static_cast<const char*>(static_cast<const void*>(row));
   return std::hash<std::string_view>{}({text, static_cast<std::size_t>(bytes)});
@@ -143,7 +153,8 @@ std::string TracingKernels::name_of(const Tensor& parameter) const {
 
 void TracingKernels::note(const std::string& name, const Tensor& output) {
   const std::int64_t width = size_of(output.type());
-  for_each_row(output, [&](const std::byte* row, std::int64_t count) {
+  std::vector<std::byte> copy;
+  for_each_row(on_host(output, copy), [&](const std::byte* row, std::int64_t count) {
     const std::uint64_t hash = hash_of(row, count * width);
     trace_.add(name, hash);
     if (name == keep_name_ && std::find(keep_rows_.begin(), keep_rows_.end(), hash) != keep_rows_.end())
