@@ -126,7 +126,7 @@ void TimedKernels::copy(const CopyArgs& a) {
 }
 void TimedKernels::fixed_point_accumulate(const FixedPointArgs& a) {
   timed("fixed_point", 0, bytes_of({a.gradient, a.partial, a.overwrite ? Tensor() : a.partial}),
-               [&] { inner().fixed_point_accumulate(a); });
+        [&] { inner().fixed_point_accumulate(a); });
 }
 void TimedKernels::square_sums(std::span<const SquareSumArgs> args, std::span<SquareSum> results) {
   double bytes = 0;

@@ -38,8 +38,8 @@ void Arena::note(std::string_view category, std::int64_t size_bytes) {
   row->allocations += 1;
 }
 
-// The host maps pages as they are touched, so every allocation is a block of its own. A CUDA device hands out whole pages
-// of 2 MiB: small allocations share a block.
+// The host maps pages as they are touched, so every allocation is a block of its own. A CUDA device hands out whole
+// pages of 2 MiB: small allocations share a block.
 void* Arena::take(std::string_view category, std::int64_t size_bytes) {
   constexpr std::int64_t kSharedBytes = std::int64_t{8} << 20;
   if (device_.is_host() || size_bytes >= kSharedBytes / 2) return take_block(category, size_bytes);
@@ -53,9 +53,12 @@ void* Arena::take_block(std::string_view category, std::int64_t size_bytes) {
   void* const base = allocate_memory(device_, size_bytes);
   if (base == nullptr) {
     throw Error("out of memory")
-        .values(format_bytes(size_bytes), fmt::format("refused by {}", device_.is_host() ? "the system" : device_.describe()))
+        .values(format_bytes(size_bytes),
+                fmt::format("refused by {}", device_.is_host() ? "the system" : device_.describe()))
         .at(fmt::format("{} (planned so far: {})", category, format_bytes(total_bytes())))
-        .hint("use a smaller micro_batch, layout.recompute = \"full\", a larger tensor or pipeline degree, or more memory");
+        .hint(
+            "use a smaller micro_batch, layout.recompute = \"full\", a larger tensor or pipeline degree, or more "
+            "memory");
   }
   blocks_.push_back({base, size_bytes});
   return base;

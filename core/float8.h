@@ -32,9 +32,7 @@ struct Float8 {
   bool operator==(const Float8&) const = default;
 
   /// The largest finite value.
-  static constexpr float largest() {
-    return std::bit_cast<float>((kLargest + (kRebias << kMantissaBits)) << kDropped);
-  }
+  static constexpr float largest() { return std::bit_cast<float>((kLargest + (kRebias << kMantissaBits)) << kDropped); }
 
  private:
   static constexpr int kDropped = 23 - kMantissaBits;

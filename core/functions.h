@@ -3,7 +3,8 @@
 // in the order written here, the same in a vector body and its tail, on every machine and in any language.
 //
 // The float versions are for kernels (branch-free, so that compilers vectorise loops over them; std::fma only where
-// written). What kernels on a GPU use is constexpr, which is how code for the device may call it. The double versions use no fma at all and are specified in docs/formats/genesis.md.
+// written). What kernels on a GPU use is constexpr, which is how code for the device may call it. The double versions
+// use no fma at all and are specified in docs/formats/genesis.md.
 
 #include <bit>
 #include <cmath>

@@ -52,14 +52,14 @@ struct AbsoluteMaxArgs {
   bool combine = false;
 };
 /// out = round(in / scale) in 8 bits, with the smallest power of two as scale that keeps max / scale within the largest
-/// value of the type (1 when max is 0; max itself when that is not finite, so that products show it). Per-tensor current
-/// scaling (Micikevicius et al. 2022, section 3; NVIDIA Transformer Engine's name for it).
+/// value of the type (1 when max is 0; max itself when that is not finite, so that products show it). Per-tensor
+/// current scaling (Micikevicius et al. 2022, section 3; NVIDIA Transformer Engine's name for it).
 struct QuantiseArgs {
-  Tensor in_NC;             ///< fp32 or bf16
-  Tensor max;               ///< fp32 [1]
-  Tensor out_NC;            ///< e4m3 or e5m2; undefined: not wanted
-  Tensor transposed_CN;     ///< the same values, transposed; undefined: not wanted
-  Tensor scale;             ///< fp32 [1], overwritten
+  Tensor in_NC;          ///< fp32 or bf16
+  Tensor max;            ///< fp32 [1]
+  Tensor out_NC;         ///< e4m3 or e5m2; undefined: not wanted
+  Tensor transposed_CN;  ///< the same values, transposed; undefined: not wanted
+  Tensor scale;          ///< fp32 [1], overwritten
 };
 
 /// y = x * rstd * gain with rstd = 1 / sqrt(mean(x^2) + eps), row by row (Zhang and Sennrich 2019, "Root mean square
@@ -307,6 +307,8 @@ class Kernels {
   virtual std::string describe() const = 0;
   /// Where its tensors live.
   virtual Device device() const { return {}; }
+  /// FLOP/s of large products of this type on a GPU, measured now. The host's are measured by kernels/cpu/ceiling.h.
+  virtual double measure_matmul_ceiling(DType /*type*/) const { return 0; }
 
   /// For the memory plan: bytes that the device keeps beside a weight matrix for its two uses (b_is_weight, transposed
   /// or not), and the working memory that operations share for sequences of `context` tokens.
@@ -354,8 +356,8 @@ std::unique_ptr<Kernels> make_reference_kernels(ScalarKind kind);
 /// Fast kernels for this CPU: own matmuls on fixed tiles and own vectorised rest, over `pool` (which must outlive
 /// it).
 std::unique_ptr<Kernels> make_cpu_kernels(ThreadPool& pool);
-/// Kernels for a CUDA device: cuBLASLt matmuls, cuDNN attention and own fused rest, on a stream of their own. Throws when
-/// this build has no CUDA (kernels/cuda_none.cpp).
+/// Kernels for a CUDA device: cuBLASLt matmuls, cuDNN attention and own fused rest, on a stream of their own. Throws
+/// when this build has no CUDA (kernels/cuda_none.cpp).
 std::unique_ptr<Kernels> make_cuda_kernels(Device device);
 
 }  // namespace baekji

@@ -52,7 +52,7 @@ class Launch::Turn {
   Turn(const Turn&) = delete;
   Turn& operator=(const Turn&) = delete;
 
-  int ranks() const { return size_; }
+  MachineShare machine() const { return {.ranks = size_, .rank = rank_}; }
   bool with_rank_0() const { return first_ == 0; }
   bool take() const { return taken_ == nullptr || std::atomic_ref(*static_cast<Flag*>(taken_)).exchange(1) == 0; }
 
@@ -79,7 +79,7 @@ Launch::Launch() {
   size_ = size;
   if (size == 1) return;
   turn_ = std::make_unique<Turn>();
-  ranks_on_machine_ = turn_->ranks();
+  machine_ = turn_->machine();
 }
 
 Launch::~Launch() {

@@ -10,6 +10,12 @@ namespace baekji {
 /// `text` with `label` and a colon before each line, so that lines of ranks that speak at once can be told apart.
 std::string labelled(const std::string& label, const std::string& text);
 
+/// The ranks of the job that share a machine, its processors and its GPUs, and which of them this one is.
+struct MachineShare {
+  int ranks = 1;
+  int rank = 0;
+};
+
 class Launch {
  public:
   /// Joins the job (a job of one when mpirun did not start this process). Once per process.
@@ -20,8 +26,7 @@ class Launch {
 
   std::int64_t rank() const { return rank_; }
   std::int64_t size() const { return size_; }
-  /// Ranks of the job that share this machine's processors, this one included.
-  int ranks_on_machine() const { return ranks_on_machine_; }
+  MachineShare machine() const { return machine_; }
 
   /// Ends every rank of the job at once, after printing `message` with `label` before each line ("rank 3" when empty;
   /// nothing in a job of one). What makes one rank fail often makes all fail: only one rank of a machine prints, and
@@ -33,7 +38,7 @@ class Launch {
 
   std::int64_t rank_ = 0;
   std::int64_t size_ = 1;
-  int ranks_on_machine_ = 1;
+  MachineShare machine_;
   std::unique_ptr<Turn> turn_;
 };
 

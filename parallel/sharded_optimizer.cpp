@@ -136,7 +136,8 @@ std::map<std::string, double> ShardedOptimizer::weight_norms(Communicator& world
     double sum = 0;
     const StateRange range{
         .shard = shards_[chunk_part_[c]], .begin = square_args_[c].begin, .count = square_args_[c].count};
-    for (const float master : read_values(range, buffer)) sum += static_cast<double>(master) * static_cast<double>(master);
+    for (const float master : read_values(range, buffer))
+      sum += static_cast<double>(master) * static_cast<double>(master);
     squares[static_cast<std::size_t>(chunk_place_[c])] = sum;
   }
   complete(squares, world);

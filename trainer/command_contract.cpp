@@ -15,6 +15,7 @@
 #include "proof/kernel_set.h"
 #include "proof/signed_note.h"
 #include "trainer/commands.h"
+#include "trainer/rank_kernels.h"
 #include "trainer/run_inputs.h"
 
 namespace baekji {
@@ -48,7 +49,7 @@ void print_contract(const ContractArguments& a) {
   const Experiment e = load_experiment(a.experiment, a.overrides);
   const ContractInputs inputs = open_contract(e);
   ThreadPool pool(1);
-  const KernelSet kernels = cpu_kernel_set({{"kernels", make_cpu_kernels(pool)->describe()}});
+  const KernelSet kernels = kernel_set_of(*make_kernels(e.layout, pool, {}));
   fmt::print("{}\n\ncontract    {}\nkernel set  {}\n            {}\n", inputs.contract, to_hex(inputs.digest),
              to_hex(kernel_set_digest(kernels)), canonical_json(to_json_value(kernels)));
   const IdentityConfig& id = e.identity;

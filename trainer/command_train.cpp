@@ -56,7 +56,7 @@ void run(const TrainArguments& arguments) {
     train(experiment,
           {.accept_kernel_set = arguments.accept_kernel_set,
            .rollback = rollback_of(arguments),
-           .ranks_on_machine = launch.ranks_on_machine(),
+           .machine = launch.machine(),
            .watch = watch,
            .failed = launch.size() == 1 ? nullptr : std::function<void(const std::string&)>(end_all)},
           *world);

@@ -53,7 +53,7 @@ void run_verify(const VerifyArguments& arguments) {
   const Launch launch;
   try {
     const auto world = launch.size() == 1 ? make_self_communicator() : make_mpi_communicator({});
-    const bool passed = verify(options, {.world = *world, .ranks_on_machine = launch.ranks_on_machine()},
+    const bool passed = verify(options, {.world = *world, .machine = launch.machine()},
                                [](const std::string& line) { fmt::print("{}\n", line); });
     if (launch.rank() == 0) fmt::print("{}\n", passed ? "verified" : "NOT verified");
     if (!passed) throw CLI::RuntimeError(1);

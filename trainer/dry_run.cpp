@@ -7,6 +7,7 @@
 #include "trainer/engine.h"
 #include "trainer/layout.h"
 #include "trainer/memory_plan.h"
+#include "trainer/rank_kernels.h"
 #include "trainer/run_log.h"
 
 namespace baekji {
@@ -52,11 +53,11 @@ std::string dry_run(const Experiment& e, const DryRunOptions& options) {
   const Schedule schedule = schedule_of(e, e.stages.front());
   text += describe_pipeline(e, schedule);
   ThreadPool pool(thread_count(e.layout, 1));
-  const std::unique_ptr<Kernels> kernels = make_cpu_kernels(pool);
+  const std::unique_ptr<Kernels> kernels = make_planning_kernels(e.layout, pool);
   for (std::int64_t p = 0; p < mesh.pipeline; ++p) {
     text += mesh.pipeline == 1 ? "planned memory of each rank\n"
                                : fmt::format("planned memory of each rank at pipeline {}\n", p);
-    text += memory_table(*memory_plan(e, *kernels, {.program_bytes = resident_bytes(), .at = {.pipeline = p}}));
+    text += memory_plan(e, *kernels, {.program_bytes = resident_bytes(), .at = {.pipeline = p}}).table();
   }
   FileSystem& files = posix_file_system();
   if (!options.schedule.empty()) files.write(options.schedule, to_text(schedule));

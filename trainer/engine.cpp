@@ -147,25 +147,25 @@ StepResult Engine::step(std::int64_t step, std::int64_t update, std::int64_t bat
   const auto rank = static_cast<std::size_t>(ranks_.coordinate().pipeline);
   // By virtual stage: forward passes come in index order, so one number says what its slots hold.
   std::vector<std::int64_t> loaded(runtime.stages().size(), -1);
-  run_pipeline({.actions = runtime.schedule().actions[rank],
-                .stages = runtime.stages(),
-                .parameters = &parameters_,
-                .links = ranks_.links(),
-                .load =
-                    [&](std::int64_t v, std::int64_t m) {
-                      const Batch& sequences = runtime.batch(v, m);
-                      if (m > loaded[static_cast<std::size_t>(v)]) {
-                        loader_.read(batch, (first + m) * stage.micro_batch, stage.micro_batch, runtime.staged());
-                        runtime.deliver(sequences);
-                        loaded[static_cast<std::size_t>(v)] = m;
-                      }
-                      return micro_batch_of(sequences);
-                    },
-                .gradients_NC = runtime.gradients_NC(),
-                .micro_batches_per_replica = per_replica,
-                .micro_batches = replicas_.count * per_replica,
-                .losses = runtime.losses().rows(first * stage.micro_batch,
-                                                replicas_.count * per_replica * stage.micro_batch)});
+  run_pipeline(
+      {.actions = runtime.schedule().actions[rank],
+       .stages = runtime.stages(),
+       .parameters = &parameters_,
+       .links = ranks_.links(),
+       .load =
+           [&](std::int64_t v, std::int64_t m) {
+             const Batch& sequences = runtime.batch(v, m);
+             if (m > loaded[static_cast<std::size_t>(v)]) {
+               loader_.read(batch, (first + m) * stage.micro_batch, stage.micro_batch, runtime.staged());
+               runtime.deliver(sequences);
+               loaded[static_cast<std::size_t>(v)] = m;
+             }
+             return micro_batch_of(sequences);
+           },
+       .gradients_NC = runtime.gradients_NC(),
+       .micro_batches_per_replica = per_replica,
+       .micro_batches = replicas_.count * per_replica,
+       .losses = runtime.losses().rows(first * stage.micro_batch, replicas_.count * per_replica * stage.micro_batch)});
   parameters_.reduce();
   kernels_.download({.from = runtime.losses(), .to = sequence_losses_.data()});  // the host waits here, once
   ranks_.world().all_reduce(tensor_of(sequence_losses_), ReduceOp::kMax);

@@ -4,13 +4,14 @@
 #include "proof/genesis.h"
 #include "trainer/layout.h"
 #include "trainer/memory_plan.h"
+#include "trainer/rank_kernels.h"
 
 namespace baekji {
 
 Execution::Execution(const Args& args, Communicator& world)
     : args_(args),
-      pool_(thread_count(args.experiment.layout, args.ranks_on_machine)),
-      kernels_(args.kernels ? args.kernels(pool_) : make_cpu_kernels(pool_)),
+      pool_(thread_count(args.experiment.layout, args.machine.ranks)),
+      kernels_(args.kernels ? args.kernels(pool_) : make_kernels(args.experiment.layout, pool_, args.machine)),
       ranks_(args.experiment.layout.mesh(), world),
       engine_(args.experiment, args.inputs.loader, *kernels_, ranks_) {}
 

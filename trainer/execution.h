@@ -9,6 +9,7 @@
 #include "core/thread_pool.h"
 #include "kernels/kernels.h"
 #include "parallel/communicator.h"
+#include "parallel/launch.h"
 #include "parallel/rank_groups.h"
 #include "proof/skipped_batches.h"
 #include "trainer/engine.h"
@@ -28,7 +29,7 @@ class Execution {
     const RunInputs& inputs;
     const SkippedBatches& skipped;
     KernelsMaker kernels;
-    int ranks_on_machine = 1;  ///< share the processors, where [layout] threads leaves their number open
+    MachineShare machine;  ///< of its processors ([layout] threads = 0) and GPUs
   };
   /// One rank of `world`, whose size is that of the mesh. All references outlive the object; every call is collective.
   Execution(const Args& args, Communicator& world);

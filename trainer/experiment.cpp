@@ -41,7 +41,6 @@ void refuse_unsupported(const Experiment& e) {
   const auto refuse = [&](bool wrong, const std::string& have, const std::string& came) {
     if (wrong) throw Error("this build does not have that layout feature").values(have, came).at(place);
   };
-  refuse(l.device != "cpu", "device = \"cpu\"", "device = \"" + l.device + "\"");
   refuse(l.zero < 0 || l.zero > 3, "zero = 0, 1, 2 or 3", fmt::format("zero = {}", l.zero));
   refuse(l.zero == 3 && l.pipeline > 1, "zero = 3 with pipeline = 1", fmt::format("pipeline = {}", l.pipeline));
   refuse(l.threads < 0, "threads >= 0", fmt::format("threads = {}", l.threads));

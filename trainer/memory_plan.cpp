@@ -45,13 +45,23 @@ std::int64_t answered_bytes(const Experiment& e, Kernels& kernels, const MeshCoo
 
 }  // namespace
 
-std::unique_ptr<Arena> memory_plan(const Experiment& e, Kernels& kernels, const MemoryPlanArgs& args) {
-  std::unique_ptr<Arena> plan = Engine::plan(e, kernels, args.at);
-  if (!args.stores.empty()) plan->note("token stores (mapped)", mapped_bytes(e, args.stores));
+std::string MemoryPlan::table() const {
+  if (!host) return memory_table(*device);
+  return memory_table(*device) + "beside it on the host\n" + memory_table(*host);
+}
+
+MemoryPlan memory_plan(const Experiment& e, Kernels& kernels, const MemoryPlanArgs& args) {
+  MemoryPlan plan{.device = Engine::plan(e, kernels, args.at), .host = nullptr};
+  if (!kernels.device().is_host()) {
+    plan.device->note("CUDA context and libraries", args.context_bytes);
+    plan.host = std::make_unique<Arena>(Arena::Mode::kMeasure);
+  }
+  Arena& host = plan.host ? *plan.host : *plan.device;
+  if (!args.stores.empty()) host.note("token stores (mapped)", mapped_bytes(e, args.stores));
   const std::int64_t saved_bytes = answered_bytes(e, kernels, args.at);
-  if (saved_bytes > 0) plan->note("checkpoint writer", kWriterBytes);
-  if (saved_bytes > 0 && e.run.saves_beside_training()) plan->note("checkpoint snapshot", saved_bytes);
-  plan->note("program and libraries", args.program_bytes);
+  if (saved_bytes > 0) host.note("checkpoint writer", kWriterBytes);
+  if (saved_bytes > 0 && e.run.saves_beside_training()) host.note("checkpoint snapshot", saved_bytes);
+  host.note("program and libraries", args.program_bytes);
   return plan;
 }
 

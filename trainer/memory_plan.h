@@ -14,12 +14,20 @@
 namespace baekji {
 
 struct MemoryPlanArgs {
-  std::int64_t program_bytes = 0;      ///< what the process took before anything was bound
+  std::int64_t program_bytes = 0;      ///< what the process took of the host before anything was bound
+  std::int64_t context_bytes = 0;      ///< and of a GPU
   std::span<const TokenStore> stores;  ///< empty: not counted
   MeshCoordinate at;
 };
-/// A measuring arena with everything that the rank will hold: the table printed before step 1.
-std::unique_ptr<Arena> memory_plan(const Experiment& experiment, Kernels& kernels, const MemoryPlanArgs& args);
+/// Measuring arenas with everything that the rank will hold: the table printed before step 1.
+struct MemoryPlan {
+  std::unique_ptr<Arena> device;  ///< where the tensors are; on the CPU all memory there is
+  std::unique_ptr<Arena> host;    ///< beside a GPU; null on the CPU
+
+  /// One table, or two.
+  std::string table() const;
+};
+MemoryPlan memory_plan(const Experiment& experiment, Kernels& kernels, const MemoryPlanArgs& args);
 
 /// Threads of a rank: [layout] threads, or its share of this machine's.
 int thread_count(const LayoutConfig& layout, int ranks_on_machine);

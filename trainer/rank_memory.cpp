@@ -8,10 +8,10 @@
 
 namespace baekji {
 
-std::vector<RankMemory> gather_memory(const RankGroups& ranks, std::int64_t planned_bytes) {
+std::vector<RankMemory> gather_memory(const RankGroups& ranks, const RankMemory& own) {
   constexpr std::int64_t kColumns = 2;
   Communicator& world = ranks.world();
-  std::array<std::int64_t, kColumns> mine{planned_bytes, peak_resident_bytes()};
+  std::array<std::int64_t, kColumns> mine{own.planned_bytes, own.peak_bytes};
   std::vector<std::int64_t> all(static_cast<std::size_t>(kColumns * world.size()));
   world.all_gather(Tensor(mine.data(), DType::kInt64, {kColumns}),
                    Tensor(all.data(), DType::kInt64, {kColumns * world.size()}));

@@ -71,7 +71,7 @@ ReplayResult replay(const ReplayArgs& args, Communicator& world) {
                  .inputs = args.inputs,
                  .skipped = args.ledger.skipped(),
                  .kernels = args.kernels,
-                 .ranks_on_machine = args.ranks_on_machine},
+                 .machine = args.machine},
                 world);
   ReplayResult result;
   if (args.anchor.checkpoint.empty()) {

@@ -51,7 +51,7 @@ struct ReplayArgs {
   Anchor anchor;
   std::int64_t last = 0;
   KernelsMaker kernels;
-  int ranks_on_machine = 1;
+  MachineShare machine;
 };
 /// Trains from the anchor to step `last` and stops at the first record, or state root, that differs. Collective over
 /// `world`; every rank gets the result.

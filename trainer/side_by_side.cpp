@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "parallel/gather_text.h"
+#include "trainer/rank_kernels.h"
 #include "trainer/trace.h"
 
 namespace baekji {
@@ -21,11 +22,12 @@ class Side {
               .skipped = args.ledger.skipped(),
               .kernels =
                   [&](ThreadPool& pool) {
-                    auto tracing = std::make_unique<TracingKernels>(kernels ? kernels(pool) : make_cpu_kernels(pool));
+                    auto tracing = std::make_unique<TracingKernels>(
+                        kernels ? kernels(pool) : make_kernels(experiment.layout, pool, args.machine));
                     tracing_ = tracing.get();
                     return tracing;
                   },
-              .ranks_on_machine = args.ranks_on_machine},
+              .machine = args.machine},
              world) {
     tracing_->know(run_.engine().parameters());
     if (args.anchor.checkpoint.empty())

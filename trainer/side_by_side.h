@@ -20,7 +20,7 @@ struct SideBySideArgs {
   std::int64_t last = 0;
   KernelsMaker first_kernels;
   KernelsMaker second_kernels;
-  int ranks_on_machine = 1;
+  MachineShare machine;
 };
 
 struct SideBySideDifference {

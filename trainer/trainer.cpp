@@ -9,12 +9,12 @@
 
 #include "core/file_system.h"
 #include "data/unigram.h"
-#include "kernels/cpu/ceiling.h"
 #include "parallel/launch.h"
 #include "trainer/agreement.h"
 #include "trainer/engine.h"
 #include "trainer/layout.h"
 #include "trainer/memory_plan.h"
+#include "trainer/rank_kernels.h"
 #include "trainer/run_history.h"
 #include "trainer/run_inputs.h"
 #include "trainer/run_log.h"
@@ -49,15 +49,10 @@ class StopOnSignal {
   void (*before_[2])(int) = {SIG_DFL, SIG_DFL};
 };
 
-DType compute_type(const Experiment& e) {
-  return element_types(e.numerics).compute;
-}
-
-// The FLOP/s that all ranks reach together, each on its own threads at the same time as the others; 0: not measured.
-double measure_ceilings(const Experiment& e, ThreadPool& pool, Communicator& world) {
-  if (!e.log.measure_ceiling) return 0;
+// The FLOP/s that all ranks reach together, each at the same time as the others; 0: not measured.
+double measure_ceilings(const Experiment& e, const Kernels& kernels, ThreadPool& pool, Communicator& world) {
   world.barrier();
-  auto flops = static_cast<std::int64_t>(measure_matmul_ceiling(pool, compute_type(e)));
+  auto flops = static_cast<std::int64_t>(measure_ceiling(e, kernels, pool));
   world.all_reduce(Tensor(&flops, DType::kInt64, {1}), ReduceOp::kSumInteger);
   return static_cast<double>(flops);
 }
@@ -68,12 +63,14 @@ class Run {
       : e_(e),
         watch_(options.watch),
         ranks_(e.layout.mesh(), agreed(e, world)),
-        pool_(thread_count(e.layout, options.ranks_on_machine)),
-        ceiling_flops_(measure_ceilings(e, pool_, world)),
+        machine_(options.machine),
+        pool_(thread_count(e.layout, machine_.ranks)),
+        kernels_(make_kernels(e.layout, pool_, machine_)),
+        ceiling_flops_(measure_ceilings(e, *kernels_, pool_, world)),
         program_bytes_(resident_bytes()),
+        context_bytes_(device_bytes_taken(*kernels_, machine_)),
         folder_{e.output()},
-        kernels_(make_cpu_kernels(pool_)),
-        kernel_set_(cpu_kernel_set({{"kernels", kernels_->describe()}})),
+        kernel_set_(kernel_set_of(*kernels_)),
         inputs_(open_inputs(e)),
         engine_(e, inputs_.loader, *kernels_, checked_ranks()),
         history_({.folder = folder_,
@@ -114,6 +111,7 @@ class Run {
     Communicator& world = ranks_.world();
     require_same_everywhere(world, "the data", "contract " + to_hex(inputs_.digest));
     require_same_everywhere(world, "the kernel set", to_hex(kernel_set_digest(kernel_set_)));
+    require_device_memory(e_, *kernels_, *planned().device, machine_);
     return ranks_;
   }
 
@@ -149,12 +147,15 @@ class Run {
     say(fmt::format("layout     {}, {} threads", e_.layout.mesh().describe(), pool_.threads()));
     say(fmt::format("run        {} -> {} steps in {}{}", history_.position().step, e_.run.steps, folder_.root.string(),
                     history_.resumed() ? " (going on)" : ""));
-    say("planned memory\n" + memory_table(*planned()));
+    say("planned memory\n" + planned().table());
   }
 
-  std::unique_ptr<Arena> planned() const {
+  MemoryPlan planned() const {
     return memory_plan(e_, *kernels_,
-                       {.program_bytes = program_bytes_, .stores = inputs_.loader.stores(), .at = ranks_.coordinate()});
+                       {.program_bytes = program_bytes_,
+                        .context_bytes = context_bytes_,
+                        .stores = inputs_.loader.stores(),
+                        .at = ranks_.coordinate()});
   }
 
   void one_step(std::int64_t step) {
@@ -252,7 +253,10 @@ class Run {
     RunLog::Summary summary{.position = history_.position(), .validation = validate(step)};
     summary.all_stalls_ms = history_.stalled_ms();
     summary.state_root = to_hex(history_.root());
-    summary.memory = gather_memory(ranks_, planned()->total_bytes());
+    summary.memory = gather_memory(
+        ranks_,
+        {.planned_bytes = planned().device->total_bytes(),
+         .peak_bytes = kernels_->device().is_host() ? peak_resident_bytes() : device_bytes_taken(*kernels_, machine_)});
     if (!log_) return;
     for (std::size_t i = 0; i < inputs_.loader.stores().size(); ++i) {
       summary.unigram_entropy[inputs_.loader.order().sources()[i].name] = unigram_entropy(inputs_.loader.stores()[i]);
@@ -266,11 +270,13 @@ class Run {
   const Experiment& e_;
   std::shared_ptr<CommunicatorWatch> watch_;
   RankGroups ranks_;
+  MachineShare machine_;
   ThreadPool pool_;
+  std::unique_ptr<Kernels> kernels_;
   double ceiling_flops_;  ///< measured first: what the library keeps of it belongs to the program
   std::int64_t program_bytes_;
+  std::int64_t context_bytes_;
   RunFolder folder_;
-  std::unique_ptr<Kernels> kernels_;
   KernelSet kernel_set_;
   RunInputs inputs_;
   Engine engine_;

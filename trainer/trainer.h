@@ -8,6 +8,7 @@
 
 #include "core/file_system.h"
 #include "parallel/communicator.h"
+#include "parallel/launch.h"
 #include "proof/ledger_records.h"
 #include "trainer/experiment.h"
 
@@ -16,7 +17,7 @@ namespace baekji {
 struct TrainOptions {
   bool accept_kernel_set = false;            ///< go on with a run that another kernel set began
   std::optional<RollbackEvent> rollback;     ///< first go back to a step, and leave batches out
-  int ranks_on_machine = 1;                  ///< share the processors, where [layout] threads leaves their number open
+  MachineShare machine;                      ///< of its processors ([layout] threads = 0) and GPUs
   std::shared_ptr<CommunicatorWatch> watch;  ///< told of the running step; null: nobody is
   /// Called with the text of an error before it leaves train(), while the memory that other ranks may be reading from
   /// is still there.

@@ -11,6 +11,7 @@
 #include "proof/genesis.h"
 #include "trainer/layout.h"
 #include "trainer/memory_plan.h"
+#include "trainer/rank_kernels.h"
 #include "trainer/replay.h"
 #include "trainer/side_by_side.h"
 #include "trainer/verify_run.h"
@@ -81,7 +82,7 @@ class Verification {
   bool leads() const { return job_.world.rank() == 0; }
 
   void check_alone() {
-    ThreadPool pool(thread_count(run_.experiment.layout, job_.ranks_on_machine));
+    ThreadPool pool(thread_count(run_.experiment.layout, job_.machine.ranks));
     verify_signatures(run_, options_.signatures, report_);
     if (options_.genesis) verify_genesis(run_, pool, report_);
     if (!options_.data) return;
@@ -91,7 +92,7 @@ class Verification {
 
   void compare_kernel_sets() {
     ThreadPool pool(1);
-    const KernelSet mine = cpu_kernel_set({{"kernels", make_cpu_kernels(pool)->describe()}});
+    const KernelSet mine = kernel_set_of(*make_kernels(run_.experiment.layout, pool, job_.machine));
     const auto differences = kernel_set_differences(run_.ledger.genesis().kernel_set, mine);
     if (!differences.empty())
       report_.note("kernels",
@@ -112,6 +113,11 @@ class Verification {
         .at("--max-hours");
   }
 
+  // Ranks may be threads of this one process.
+  MachineShare share_of(const Communicator& world) const {
+    return job_.world.size() == world.size() ? job_.machine : MachineShare{.ranks = world.size(), .rank = world.rank()};
+  }
+
   // True when every record of the piece was given again.
   bool replay_from(const Experiment& experiment, const Anchor& anchor, std::int64_t last) {
     ReplayResult result;
@@ -122,7 +128,7 @@ class Verification {
                                         .anchor = anchor,
                                         .last = last,
                                         .kernels = {},
-                                        .ranks_on_machine = std::max(job_.ranks_on_machine, narrow<int>(world.size()))},
+                                        .machine = share_of(world)},
                                        world);
       if (world.rank() == 0) result = mine;
     });
@@ -168,7 +174,7 @@ class Verification {
                                 .last = last,
                                 .first_kernels = {},
                                 .second_kernels = options_.against_reference ? reference_kernels() : KernelsMaker{},
-                                .ranks_on_machine = std::max(job_.ranks_on_machine, narrow<int>(world.size()))},
+                                .machine = share_of(world)},
                                world);
       if (world.rank() == 0) difference = mine;
     });

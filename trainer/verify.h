@@ -33,7 +33,7 @@ struct VerifyOptions {
 /// The ranks of the job that verifies.
 struct VerifyJob {
   Communicator& world;
-  int ranks_on_machine = 1;
+  MachineShare machine;
 };
 
 /// Makes every check that is asked for and says a line for each; `say` is called on rank 0 only. Gives whether all

@@ -10,8 +10,8 @@
 
 namespace baekji::cuda {
 
-/// cuDNN's fused scaled-dot-product attention in bf16, the backward pass in deterministic mode; each sequence by itself, so
-/// that a row's bits do not depend on the others of the call.
+/// cuDNN's fused scaled-dot-product attention in bf16, the backward pass in deterministic mode; each sequence by
+/// itself, so that a row's bits do not depend on the others of the call.
 class CudaAttention {
  public:
   explicit CudaAttention(Queue& queue);

@@ -9,8 +9,9 @@
 namespace baekji {
 
 /// Row-wise operations give the reference's bits; matmul and attention stand within the tolerance table of the tests.
-/// fp32, bf16 and 8-bit tensors of the device only. The host waits for the device in download() and square_sums() alone.
-/// Values that the CPU checks in passing (positions, first visible keys) are not looked at: the loader makes them.
+/// fp32, bf16 and 8-bit tensors of the device only. The host waits for the device in download() and square_sums()
+/// alone. Values that the CPU checks in passing (positions, first visible keys) are not looked at: the loader makes
+/// them.
 class CudaKernels final : public Kernels {
  public:
   explicit CudaKernels(Device device);

@@ -16,8 +16,8 @@ struct LaunchShape {
   std::int64_t shared_bytes = 0;  ///< dynamic; over 48 KiB only after allow_shared_bytes()
 };
 
-/// Starts `kernel` on `stream`; an empty grid starts nothing. Throws on an impossible shape; what goes wrong while it runs
-/// shows in a later call.
+/// Starts `kernel` on `stream`; an empty grid starts nothing. Throws on an impossible shape; what goes wrong while it
+/// runs shows in a later call.
 template <class... Parameters, class... Arguments>
 void launch(const LaunchShape& shape, cudaStream_t stream, const char* name, void (*kernel)(Parameters...),
             Arguments&&... arguments) {

@@ -10,8 +10,8 @@
 
 namespace baekji::cuda {
 
-/// One problem (shapes, leading dimensions, types, transposes, accumulation) has one algorithm for the life of a build: no
-/// split of the inner dim, no atomics, no stream-K, so that the same problem gives the same bits in every layout.
+/// One problem (shapes, leading dimensions, types, transposes, accumulation) has one algorithm for the life of a build:
+/// no split of the inner dim, no atomics, no stream-K, so that the same problem gives the same bits in every layout.
 class CudaMatmul {
  public:
   explicit CudaMatmul(Queue& queue);

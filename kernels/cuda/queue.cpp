@@ -46,9 +46,9 @@ void Queue::upload(const void* from, void* to, std::int64_t size_bytes) {
     Staging& staging = staging_[next_++ % staging_.size()];
     check_cuda(cudaEventSynchronize(staging.done), "cudaEventSynchronize");
     std::memcpy(staging.buffer.data(), static_cast<const std::byte*>(from) + done, piece);
-    check_cuda(cudaMemcpyAsync(static_cast<std::byte*>(to) + done, staging.buffer.data(), piece, cudaMemcpyDefault,
-                               stream_),
-               "cudaMemcpyAsync to the device");
+    check_cuda(
+        cudaMemcpyAsync(static_cast<std::byte*>(to) + done, staging.buffer.data(), piece, cudaMemcpyDefault, stream_),
+        "cudaMemcpyAsync to the device");
     check_cuda(cudaEventRecord(staging.done, stream_), "cudaEventRecord");
   }
 }
@@ -56,9 +56,9 @@ void Queue::upload(const void* from, void* to, std::int64_t size_bytes) {
 void Queue::download(const void* from, void* to, std::int64_t size_bytes) {
   for (std::int64_t done = 0; done < size_bytes; done += kStagingBytes) {
     const auto piece = static_cast<std::size_t>(std::min(kStagingBytes, size_bytes - done));
-    check_cuda(cudaMemcpyAsync(landing_.data(), static_cast<const std::byte*>(from) + done, piece, cudaMemcpyDefault,
-                               stream_),
-               "cudaMemcpyAsync to the host");
+    check_cuda(
+        cudaMemcpyAsync(landing_.data(), static_cast<const std::byte*>(from) + done, piece, cudaMemcpyDefault, stream_),
+        "cudaMemcpyAsync to the host");
     synchronize();
     std::memcpy(static_cast<std::byte*>(to) + done, landing_.data(), piece);
   }

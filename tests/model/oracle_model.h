@@ -95,7 +95,7 @@ class OracleModel {
     std::vector<double> losses(static_cast<std::size_t>(setup_.shape.sequences));
     for (const GradientPhase phase : kGradientPhases) store_.begin_replica(0, phase);
     stage_.forward(batch_, 0);
-    const Stage::BackwardArgs args{.batch = batch_, .gradient_NC = gradient_NC_, .sequence_loss = losses};
+    const Stage::BackwardArgs args{.batch = batch_, .gradient_NC = gradient_NC_, .loss_B = host_losses(losses)};
     if (setup_.split_backward) {
       stage_.backward_input(args);
       stage_.backward_weight(0, 0);
@@ -105,10 +105,14 @@ class OracleModel {
     return losses;
   }
 
+  static Tensor host_losses(std::vector<double>& losses) {
+    return {losses.data(), DType::kFloat64, {std::ssize(losses)}};
+  }
+
   /// Sum of the token losses.
   T loss() {
     std::vector<double> ignored(static_cast<std::size_t>(setup_.shape.sequences));
-    stage_.evaluate(batch_, ignored);
+    stage_.evaluate(batch_, host_losses(ignored));
     T sum{};
     for (std::int64_t n = 0; n < setup_.shape.tokens(); ++n) sum += stage_.head().token_loss().template as<T>()[n];
     return sum;

@@ -58,7 +58,7 @@ TEST(Memory, SnapshotsOfAllRanksAreTheStateOnce) {
     const Experiment e = load("unused", layout);
     std::int64_t bytes = 0;
     for (std::int64_t rank = 0; rank < e.layout.mesh().size(); ++rank) {
-      const auto plan = memory_plan(e, *kernels, {.stores = {}, .at = e.layout.mesh().coordinate(rank)});
+      const auto plan = memory_plan(e, *kernels, {.stores = {}, .at = e.layout.mesh().coordinate(rank)}).device;
       bytes += row_bytes(*plan, "checkpoint snapshot");
     }
     return bytes;
