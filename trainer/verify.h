@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "parallel/communicator.h"
+#include "parallel/launch.h"
 #include "trainer/verify_signatures.h"
 
 namespace baekji {
