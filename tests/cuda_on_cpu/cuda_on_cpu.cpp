@@ -270,7 +270,8 @@ cudaError_t run_grid(const cudaLaunchConfig_t& config, const void* kernel, const
   const dim3& grid = config.gridDim;
   const dim3& block = config.blockDim;
   const std::size_t threads = std::size_t{block.x} * block.y * block.z;
-  const bool grid_fits = grid.x > 0 && grid.y > 0 && grid.z > 0 && grid.x < 0x80000000U && grid.y < 65536 && grid.z < 65536;
+  const bool grid_fits =
+      grid.x > 0 && grid.y > 0 && grid.z > 0 && grid.x < 0x80000000U && grid.y < 65536 && grid.z < 65536;
   std::size_t shared_limit = kSharedBytesUnasked;
   {
     const std::lock_guard lock(shared_mutex);
