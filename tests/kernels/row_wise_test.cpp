@@ -1,12 +1,14 @@
-// The CPU's row-wise kernels against the reference in fp32 arithmetic: the same bits at every width, stride, element
+// The device's row-wise kernels against the reference in fp32 arithmetic: the same bits at every width, stride, element
 // type and number of threads.
 
 #include <cstring>
 
-#include "tests/kernels/test_tensors.h"
+#include "tests/kernels/device_under_test.h"
 
 namespace baekji {
 namespace {
+
+using RowWise = DeviceCase;
 
 constexpr std::int64_t kWidths[] = {1, 15, 17, 63, 100, 688};
 
@@ -33,7 +35,7 @@ std::vector<Sizes> all_sizes() {
   return sizes;
 }
 
-TEST(RowWise, RmsNorm) {
+TEST_F(RowWise, RmsNorm) {
   for (const Sizes& s : all_sizes()) {
     for (const bool accumulate : {false, true}) {
       expect_reference_bits("rms_norm " + s.text(), [&](Kernels& kernels, TestTensors& m) -> std::vector<Tensor> {
@@ -57,18 +59,18 @@ TEST(RowWise, RmsNorm) {
   }
 }
 
-TEST(RowWise, RmsNormOfARowDoesNotSeeTheOthers) {
-  ThreadPool pool(2);
-  const auto kernels = make_cpu_kernels(pool);
+TEST_F(RowWise, RmsNormOfARowDoesNotSeeTheOthers) {
   TestTensors m;
+  KernelsUnderTest under_test;
+  Kernels& kernels = under_test.on(m);
   const Tensor x = m.filled(m.matrix(kF, 100, 100), "x"), gain = m.filled(m.vector(kF, 100), "gain");
   const Tensor all = m.matrix(kF, 100, 100), one = m.matrix(kF, 1, 100), rstd = m.vector(kF, 100);
-  kernels->rms_norm_forward({.x_NC = x, .gain_C = gain, .y_NC = all, .rstd_N = rstd});
-  kernels->rms_norm_forward({.x_NC = x.rows(77, 1), .gain_C = gain, .y_NC = one, .rstd_N = rstd.rows(0, 1)});
+  kernels.rms_norm_forward({.x_NC = x, .gain_C = gain, .y_NC = all, .rstd_N = rstd});
+  kernels.rms_norm_forward({.x_NC = x.rows(77, 1), .gain_C = gain, .y_NC = one, .rstd_N = rstd.rows(0, 1)});
   expect_same_bits(one, all.rows(77, 1), "row 77 alone");
 }
 
-TEST(RowWise, Rope) {
+TEST_F(RowWise, Rope) {
   for (const std::int64_t width : {2, 30, 32, 64, 100, 128}) {
     for (const DType type : {kF, kB}) {
       for (const std::int64_t rows : {3, 133}) {
@@ -111,7 +113,7 @@ TEST(RowWise, Rope) {
   }
 }
 
-TEST(RowWise, Swiglu) {
+TEST_F(RowWise, Swiglu) {
   for (const Sizes& s : all_sizes()) {
     if (s.stream != s.compute) continue;
     for (const bool in_place : {false, true}) {
@@ -131,7 +133,7 @@ TEST(RowWise, Swiglu) {
   }
 }
 
-TEST(RowWise, SwigluIsFiniteEverywhere) {
+TEST_F(RowWise, SwigluIsFiniteEverywhere) {
   TestTensors m;
   const auto kernels = make_reference_kernels(ScalarKind::kFloat);
   const Tensor gate = m.matrix(kF, 1, 6), up = m.filled(m.matrix(kF, 1, 6), "one", 0, 1), y = m.matrix(kF, 1, 6);
@@ -142,7 +144,7 @@ TEST(RowWise, SwigluIsFiniteEverywhere) {
   for (int i = 0; i < 6; ++i) EXPECT_NEAR(y.as<float>()[i], wanted[i], 1e-30F) << values[i];
 }
 
-TEST(RowWise, Embedding) {
+TEST_F(RowWise, Embedding) {
   for (const Sizes& s : all_sizes()) {
     expect_reference_bits("embedding " + s.text(), [&](Kernels& kernels, TestTensors& m) -> std::vector<Tensor> {
       std::vector<std::int32_t> tokens;
@@ -159,7 +161,7 @@ TEST(RowWise, Embedding) {
   }
 }
 
-TEST(RowWise, CrossEntropy) {
+TEST_F(RowWise, CrossEntropy) {
   for (const std::int64_t columns : {0, 1, 15, 17, 63, 100, 688, 2500}) {
     for (const DType type : {kF, kB}) {
       for (const bool in_place : {false, true}) {
@@ -203,7 +205,7 @@ TEST(RowWise, CrossEntropy) {
   }
 }
 
-TEST(RowWise, TreeAdd) {
+TEST_F(RowWise, TreeAdd) {
   for (const Sizes& s : all_sizes()) {
     for (const std::size_t count : {1U, 2U, 4U, 8U, 32U}) {
       if ((s.rows > 5) != (count == 2 || count == 4) || s.width == 63) continue;
@@ -229,7 +231,7 @@ TEST(RowWise, TreeAdd) {
   }
 }
 
-TEST(RowWise, CastAndFill) {
+TEST_F(RowWise, CastAndFill) {
   for (const DType from : {kF, kB}) {
     for (const DType to : {kF, kB}) {
       for (const std::int64_t gap : {0, 3}) {
@@ -250,7 +252,7 @@ TEST(RowWise, CastAndFill) {
   }
 }
 
-TEST(RowWise, CopyMovesEveryBit) {
+TEST_F(RowWise, CopyMovesEveryBit) {
   for (const std::int64_t count : {0, 1, 1000, 300001}) {
     expect_reference_bits(
         fmt::format("copy of {}", count), [&](Kernels& kernels, TestTensors& m) -> std::vector<Tensor> {
@@ -263,6 +265,40 @@ TEST(RowWise, CopyMovesEveryBit) {
           return {out};
         });
   }
+}
+
+TEST_F(RowWise, SequenceLoss) {
+  for (const std::int64_t sequences : {0, 1, 3, 40}) {
+    for (const std::int64_t positions : {1, 31, 33, 700}) {
+      expect_reference_bits(fmt::format("sequence_loss [{}, {}]", sequences, positions),
+                            [&](Kernels& kernels, TestTensors& m) -> std::vector<Tensor> {
+                              const Tensor loss = m.filled(m.vector(kF, sequences * positions), "loss", 9);
+                              const Tensor sum = m.filled(m.vector(DType::kFloat64, sequences), "junk");
+                              kernels.sequence_loss({.loss_BT = loss.view({sequences, positions}), .sum_B = sum});
+                              return {sum};
+                            });
+    }
+  }
+}
+
+TEST_F(RowWise, UploadAndDownloadMoveEveryBit) {
+  TestTensors m;
+  KernelsUnderTest under_test;
+  Kernels& kernels = under_test.on(m);
+  for (const std::int64_t count : {0, 1, 1000, 2500001}) {  // the last: more than one piece of staging memory
+    std::vector<std::uint16_t> sent(static_cast<std::size_t>(count));
+    for (std::size_t i = 0; i < sent.size(); ++i) sent[i] = static_cast<std::uint16_t>(i * 40503U);
+    const Tensor there = m.vector(kB, count);
+    std::vector<std::uint16_t> from = sent;
+    kernels.upload({.from = from.data(), .to = there});
+    from.assign(from.size(), 7);  // the memory is ours again at once
+    std::vector<std::uint16_t> back(sent.size(), 1);
+    kernels.download({.from = there, .to = back.data()});
+    EXPECT_EQ(back, sent) << count;
+  }
+  const Tensor gaps = m.matrix(kF, 3, 4, 1);
+  EXPECT_THROW(kernels.upload({.from = gaps.data(), .to = gaps}), Error);
+  EXPECT_THROW(kernels.download({.from = gaps, .to = gaps.data()}), Error);
 }
 
 }  // namespace
