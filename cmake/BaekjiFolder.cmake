@@ -50,18 +50,23 @@ function(baekji_folder name)
   target_link_libraries(baekji_${name} PUBLIC baekji_options ${ARGN})
 endfunction()
 
-# baekji_test(FOLDER LINKS...): one GoogleTest program for tests/FOLDER, its cases registered with CTest.
+# baekji_test(FOLDER LINKS... [WITHOUT_PROGRAM]): one GoogleTest program for tests/FOLDER (with the folder's own main.cpp
+# where it has one), its cases registered with CTest. Unless told otherwise it may start the program itself, which is
+# then built first.
 function(baekji_test folder)
-  file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/tests/${folder}/*_test.cpp")
+  cmake_parse_arguments(PARSE_ARGV 1 test "WITHOUT_PROGRAM" "" "")
+  file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/tests/${folder}/*_test.cpp" "${CMAKE_SOURCE_DIR}/tests/${folder}/main.cpp")
   if(NOT sources)
     return()
   endif()
   add_executable(${folder}_test ${sources})
-  target_link_libraries(${folder}_test PRIVATE ${ARGN} GTest::gtest_main GTest::gmock)
+  target_link_libraries(${folder}_test PRIVATE ${test_UNPARSED_ARGUMENTS} GTest::gtest_main GTest::gmock)
   # Half of the suite's build time is optimising code that runs once.
   target_compile_options(${folder}_test PRIVATE $<$<NOT:$<CONFIG:Debug>>:-O1>)
-  target_compile_definitions(${folder}_test PRIVATE
-    BAEKJI_SOURCE_DIR="${CMAKE_SOURCE_DIR}" BAEKJI_BINARY="$<TARGET_FILE:baekji>")
-  add_dependencies(${folder}_test baekji)  # some cases start the program itself
+  target_compile_definitions(${folder}_test PRIVATE BAEKJI_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  if(NOT test_WITHOUT_PROGRAM)
+    target_compile_definitions(${folder}_test PRIVATE BAEKJI_BINARY="$<TARGET_FILE:baekji>")
+    add_dependencies(${folder}_test baekji)
+  endif()
   gtest_discover_tests(${folder}_test TEST_PREFIX "${folder}." DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300)
 endfunction()

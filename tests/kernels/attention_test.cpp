@@ -1,4 +1,4 @@
-// CPU attention against the reference, and its promises about bits.
+// Attention against the reference (DeviceAttention: on any device), and what the CPU promises about its bits.
 
 #include "kernels/cpu/attention.h"
 
@@ -10,7 +10,7 @@
 
 #include "kernels/cpu/attention_blocks.h"
 #include "kernels/reference/attention.h"
-#include "tests/kernels/test_tensors.h"
+#include "tests/kernels/device_under_test.h"
 
 namespace baekji {
 namespace {
@@ -155,6 +155,11 @@ std::vector<Problem> problems() {
   return list;
 }
 
+/// cuDNN's attention is for bf16, and for head widths that 8 divides.
+bool served(const Problem& p) {
+  return !cuda_under_test() || (p.type == DType::kBfloat16 && p.head_dim % 8 == 0);
+}
+
 void expect_equal(const Tensors& got, const Tensors& want, const std::string& what) {
   for (const auto& [a, b, name] : {std::tuple{got.y, want.y, "y"},
                                    {got.lse, want.lse, "lse"},
@@ -165,20 +170,20 @@ void expect_equal(const Tensors& got, const Tensors& want, const std::string& wh
   }
 }
 
-TEST(Attention, StaysNearTheReference) {
-  ThreadPool pool(2);
-  CpuAttention attention(pool);
+TEST(DeviceAttention, StaysNearTheReference) {
+  KernelsUnderTest device;
   double worst = 0;
   for (const Problem& p : problems()) {
+    if (!served(p)) continue;
     TestTensors memory;
     const Tensors got = build(memory, p);
     Tensors want = build(memory, p);
-    attention.forward(got.forward());
+    device.on(memory).attention_forward(got.forward());
     reference::attention_forward<float>(want.forward());
     SCOPED_TRACE(p.describe());
     expect_close("attention_forward", got.y, want.y);
     EXPECT_LE(relative_error(got.lse, want.lse), tolerance_of("attention_forward", DType::kFloat32));
-    attention.backward(got.backward());
+    device.on(memory).attention_backward(got.backward());
     reference::attention_backward<float>(want.backward());
     for (const auto& [a, b] : {std::pair{got.dq, want.dq}, {got.dk, want.dk}, {got.dv, want.dv}}) {
       expect_close("attention_backward", a, b);
@@ -277,16 +282,16 @@ TEST(Attention, OtherDocumentsAndTheFutureDoNotMatter) {
   }
 }
 
-TEST(Attention, LargeScoresStayFinite) {
-  ThreadPool pool(2);
-  CpuAttention attention(pool);
+TEST(DeviceAttention, LargeScoresStayFinite) {
+  KernelsUnderTest device;
   TestTensors memory;
-  const Problem p{.queries = 200, .keys = 200, .heads = 1, .kv_heads = 1, .head_dim = 16, .spread = 60};
+  const DType type = cuda_under_test() ? DType::kBfloat16 : DType::kFloat32;
+  const Problem p{.queries = 200, .keys = 200, .heads = 1, .kv_heads = 1, .head_dim = 16, .type = type, .spread = 60};
   const Tensors got = build(memory, p);
   const Tensors want = build(memory, p);
-  attention.forward(got.forward());
+  device.on(memory).attention_forward(got.forward());
   reference::attention_forward<float>(want.forward());
-  EXPECT_LE(relative_error(got.y, want.y), 1e-4);
+  EXPECT_LE(relative_error(got.y, want.y), type == kF ? 1e-4 : tolerance_of("attention_forward", type));
   for (const double value : values_of(got.y)) ASSERT_TRUE(std::isfinite(value));
 }
 

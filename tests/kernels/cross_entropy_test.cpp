@@ -3,17 +3,13 @@
 #include <cmath>
 #include <limits>
 
-#include "tests/kernels/test_tensors.h"
+#include "tests/kernels/device_under_test.h"
 
 namespace baekji {
 namespace {
 
-class CrossEntropy : public ::testing::TestWithParam<bool> {
+class CrossEntropy : public BackEndCase {
  protected:
-  ThreadPool pool_{2};
-  std::unique_ptr<Kernels> kernels_ = GetParam() ? make_cpu_kernels(pool_) : make_reference_kernels(ScalarKind::kFloat);
-  TestTensors memory_;
-
   struct Result {
     Tensor max, sum, target_logit, loss;
   };
@@ -102,8 +98,17 @@ TEST_P(CrossEntropy, WrongShapesAreNamed) {
   EXPECT_THROW(kernels_->logits_max({.logits_NV = logits, .max_N = max.rows(0, 2), .columns = 9}), Error);
 }
 
-INSTANTIATE_TEST_SUITE_P(BackEnds, CrossEntropy, ::testing::Bool(),
-                         [](const auto& back_end) { return back_end.param ? "Cpu" : "Reference"; });
+TEST_P(CrossEntropy, SequenceLossesAddInFp64InPositionOrder) {
+  const std::vector<float> losses{1.0F, 0x1p-30F, -0x1p40F, 0x1p40F, 3.0F, -0.0F};
+  const Tensor loss = memory_.vector(kF, 6), sum = memory_.filled(memory_.vector(DType::kFloat64, 2), "junk");
+  std::copy(losses.begin(), losses.end(), loss.as<float>());
+  kernels_->sequence_loss({.loss_BT = loss.view({2, 3}), .sum_B = sum});
+  EXPECT_EQ(sum.as<double>()[0], (1.0 + 0x1p-30) - 0x1p40);
+  EXPECT_EQ(sum.as<double>()[1], 0x1p40 + 3.0);
+  EXPECT_THROW(kernels_->sequence_loss({.loss_BT = loss.view({3, 2}), .sum_B = sum}), Error);
+}
+
+INSTANTIATE_TEST_SUITE_P(BackEnds, CrossEntropy, ::testing::Bool(), BackEndName());
 
 }  // namespace
 }  // namespace baekji

@@ -3,7 +3,9 @@
 
 #include <cmath>
 
+#include "kernels/kernels.h"
 #include "tests/kernels/test_tensors.h"
+#include "tests/kernels/tolerance.h"
 
 namespace baekji {
 namespace {

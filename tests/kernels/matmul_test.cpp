@@ -1,4 +1,5 @@
-// CPU matmul against its specification, bit for bit: one scalar fold per element (kernels/cpu/matmul_tile.h).
+// CPU matmul against its specification, bit for bit: one scalar fold per element (kernels/cpu/matmul_tile.h). What
+// every device owes stands in DeviceMatmul.
 
 #include "kernels/cpu/matmul.h"
 
@@ -11,7 +12,7 @@
 
 #include "core/random.h"
 #include "kernels/reference/matmul.h"
-#include "tests/kernels/test_tensors.h"
+#include "tests/kernels/device_under_test.h"
 
 namespace baekji {
 namespace {
@@ -184,16 +185,15 @@ TEST(Matmul, RowsAndColumnsMayBeSplitAnywhere) {
   }
 }
 
-TEST(Matmul, AccumulationIsOneAdditionAfterTheDot) {
-  ThreadPool pool(2);
-  CpuMatmul matmul(pool);
+TEST(DeviceMatmul, AccumulationIsOneAdditionAfterTheDot) {
+  KernelsUnderTest device;
   for (const DType type : {DType::kFloat32, DType::kBfloat16}) {
     TestTensors memory;
     const MatmulArgs sum = build(memory, {90, 70, 700}, {.type = type, .transpose_a = true, .accumulate = true});
     const MatmulArgs dot = build(memory, {90, 70, 700}, {.type = type, .transpose_a = true});
     const std::vector<double> before = values_of(sum.c);
-    matmul.run(sum);
-    matmul.run(dot);
+    device.on(memory).matmul(sum);
+    device.on(memory).matmul(dot);
     const std::vector<double> after = values_of(sum.c);
     const std::vector<double> dots = values_of(dot.c);
     for (std::size_t i = 0; i < after.size(); ++i) {
@@ -202,14 +202,13 @@ TEST(Matmul, AccumulationIsOneAdditionAfterTheDot) {
   }
 }
 
-TEST(Matmul, StaysNearTheReference) {
-  ThreadPool pool(2);
-  CpuMatmul matmul(pool);
+TEST(DeviceMatmul, StaysNearTheReference) {
+  KernelsUnderTest device;
   for (const Variant& v : all_variants()) {
     TestTensors memory;
     const MatmulArgs got = build(memory, {40, 50, 333}, v);
     const MatmulArgs want = build(memory, {40, 50, 333}, v);
-    matmul.run(got);
+    device.on(memory).matmul(got);
     reference::matmul<float>(want);
     expect_close("matmul", got.c, want.c);
   }
@@ -272,47 +271,46 @@ TEST(Matmul, PairDotsAreTwoFusedMultiplyAdds) {
   }
 }
 
-TEST(Matmul, NotANumberStaysInItsRowOrColumn) {
-  ThreadPool pool(1);
-  CpuMatmul matmul(pool);
+TEST(DeviceMatmul, NotANumberStaysInItsRowOrColumn) {
+  KernelsUnderTest device;
   TestTensors memory;
   const MatmulArgs m = build(memory, {20, 40, 33}, {.transpose_b = true});
   set_element(m.a, 3 * m.a.stride(0) + 5, std::nan(""));
-  matmul.run(m);
+  device.on(memory).matmul(m);
   for (std::int64_t i = 0; i < 20; ++i) {
     for (std::int64_t j = 0; j < 40; ++j) EXPECT_EQ(std::isnan(element(m.c, i, j)), i == 3);
   }
 }
 
-TEST(Matmul, EmptyProblems) {
-  ThreadPool pool(2);
-  CpuMatmul matmul(pool);
+TEST(DeviceMatmul, EmptyProblems) {
+  KernelsUnderTest device;
   TestTensors memory;
   const Tensor a = memory.matrix(DType::kFloat32, 3, 0);
   const Tensor b = memory.matrix(DType::kFloat32, 0, 5);
   const Tensor c = memory.filled(memory.matrix(DType::kFloat32, 3, 5), "c");
   const std::vector<double> before = values_of(c);
-  matmul.run({.a = a, .b = b, .c = c, .accumulate = true});
+  device.on(memory).matmul({.a = a, .b = b, .c = c, .accumulate = true});
   EXPECT_EQ(values_of(c), before);
-  matmul.run({.a = a, .b = b, .c = c});
+  device.on(memory).matmul({.a = a, .b = b, .c = c});
   EXPECT_EQ(values_of(c), std::vector<double>(15));
-  matmul.run({.a = a.rows(0, 0), .b = b, .c = c.rows(0, 0)});
+  device.on(memory).matmul({.a = a.rows(0, 0), .b = b, .c = c.rows(0, 0)});
 }
 
-TEST(Matmul, RefusesWhatItCannotDo) {
-  ThreadPool pool(1);
-  CpuMatmul matmul(pool);
+TEST(DeviceMatmul, RefusesWhatItCannotDo) {
+  KernelsUnderTest device;
   TestTensors memory;
   const auto make = [&](DType type) { return memory.filled(memory.matrix(type, 4, 4), "x"); };
   const Tensor f = make(DType::kFloat32);
   const Tensor h = make(DType::kBfloat16);
-  EXPECT_THROW(matmul.run({.a = f, .b = h, .c = f}), Error);
-  EXPECT_THROW(matmul.run({.a = f, .b = f, .c = h}), Error);
-  EXPECT_THROW(matmul.run({.a = h, .b = h, .c = make(DType::kBfloat16), .accumulate = true}), Error);
-  EXPECT_THROW(matmul.run({.a = make(DType::kFloat64), .b = make(DType::kFloat64), .c = make(DType::kFloat64)}), Error);
-  EXPECT_THROW(matmul.run({.a = f, .b = f.rows(0, 3), .c = make(DType::kFloat32)}), Error);
+  EXPECT_THROW(device.on(memory).matmul({.a = f, .b = h, .c = f}), Error);
+  EXPECT_THROW(device.on(memory).matmul({.a = f, .b = f, .c = h}), Error);
+  EXPECT_THROW(device.on(memory).matmul({.a = h, .b = h, .c = make(DType::kBfloat16), .accumulate = true}), Error);
+  EXPECT_THROW(
+      device.on(memory).matmul({.a = make(DType::kFloat64), .b = make(DType::kFloat64), .c = make(DType::kFloat64)}),
+      Error);
+  EXPECT_THROW(device.on(memory).matmul({.a = f, .b = f.rows(0, 3), .c = make(DType::kFloat32)}), Error);
   try {
-    matmul.run({.a = f, .b = h, .c = f});
+    device.on(memory).matmul({.a = f, .b = h, .c = f});
   } catch (const Error& error) {
     EXPECT_THAT(error.what(), ::testing::HasSubstr("fp32 x bf16 -> fp32"));
   }

@@ -1,10 +1,11 @@
-// Fixed-point sums, the void verdict, square sums, AdamW and the grain tree: literal values, and CPU against reference.
+// Fixed-point sums, the void verdict, square sums, AdamW and the grain tree: literal values, and the device
+// against the reference.
 
 #include <array>
 #include <cmath>
 #include <limits>
 
-#include "tests/kernels/test_tensors.h"
+#include "tests/kernels/device_under_test.h"
 
 namespace baekji {
 namespace {
@@ -12,11 +13,18 @@ namespace {
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
-class Optimizer : public ::testing::TestWithParam<bool> {
+/// Adds, and says whether all values were usable.
+bool fixed_point(Kernels& kernels, TestTensors& memory, FixedPointArgs args) {
+  args.unusable = memory.integers({0});
+  kernels.fixed_point_accumulate(args);
+  const std::int32_t unusable = args.unusable.as<std::int32_t>()[0];
+  EXPECT_TRUE(unusable == 0 || unusable == 1) << unusable;
+  return unusable == 0;
+}
+
+class Optimizer : public BackEndCase {
  protected:
-  ThreadPool pool_{3};
-  std::unique_ptr<Kernels> kernels_ = GetParam() ? make_cpu_kernels(pool_) : make_reference_kernels(ScalarKind::kFloat);
-  TestTensors memory_;
+  bool fixed_point(const FixedPointArgs& args) { return baekji::fixed_point(*kernels_, memory_, args); }
 
   Tensor floats(const std::vector<float>& values) {
     const Tensor t = memory_.vector(kF, static_cast<std::int64_t>(values.size()));
@@ -32,17 +40,15 @@ TEST_P(Optimizer, FixedPointRoundsToNearestEven) {
       0, 2, 2, 0, -2, 1, 0, 0, 3, 8388609, std::int64_t{1} << 50, -(std::int64_t{1} << 61), 0x3FFFFFC000000000, 0};
   const Tensor gradient = floats(values);
   const Tensor partial = memory_.filled(memory_.vector(kI, gradient.size()), "none", 0, 10);
-  EXPECT_TRUE(kernels_->fixed_point_accumulate({.gradient = gradient, .partial = partial, .unit_exponent = 0}));
+  EXPECT_TRUE(fixed_point({.gradient = gradient, .partial = partial, .unit_exponent = 0}));
   for (std::size_t i = 0; i < counts.size(); ++i) EXPECT_EQ(partial.as<std::int64_t>()[i], 10 + counts[i]) << values[i];
-  EXPECT_TRUE(kernels_->fixed_point_accumulate(
-      {.gradient = gradient, .partial = partial, .unit_exponent = 0, .overwrite = true}));
+  EXPECT_TRUE(fixed_point({.gradient = gradient, .partial = partial, .unit_exponent = 0, .overwrite = true}));
   for (std::size_t i = 0; i < counts.size(); ++i) EXPECT_EQ(partial.as<std::int64_t>()[i], counts[i]) << values[i];
 }
 
 TEST_P(Optimizer, FixedPointCountsUnits) {
   const Tensor gradient = floats({1.0F, -0x1p-40F, 0x1.8p-41F, 0x1p-60F}), partial = memory_.vector(kI, 4);
-  EXPECT_TRUE(kernels_->fixed_point_accumulate(
-      {.gradient = gradient, .partial = partial, .unit_exponent = -40, .overwrite = true}));
+  EXPECT_TRUE(fixed_point({.gradient = gradient, .partial = partial, .unit_exponent = -40, .overwrite = true}));
   const std::int64_t counts[] = {std::int64_t{1} << 40, -1, 1, 0};
   for (int i = 0; i < 4; ++i) EXPECT_EQ(partial.as<std::int64_t>()[i], counts[i]);
 }
@@ -55,8 +61,7 @@ TEST_P(Optimizer, UnusableValuesAreDetectedWhereverTheyStand) {
       const Tensor gradient = memory_.filled(memory_.vector(kF, kSize), "gradient");
       gradient.as<float>()[at] = bad;
       const double limit = 0x1p60;  // 2^20 at a unit of 2^-40
-      EXPECT_FALSE(kernels_->fixed_point_accumulate(
-          {.gradient = gradient, .partial = partial, .limit = limit, .overwrite = true}))
+      EXPECT_FALSE(fixed_point({.gradient = gradient, .partial = partial, .limit = limit, .overwrite = true}))
           << bad << " at " << at;
       const Tensor other = memory_.filled(memory_.vector(kF, kSize), "other");
       const Tensor single[] = {gradient}, twice[] = {other, gradient};
@@ -71,8 +76,7 @@ TEST_P(Optimizer, UnusableValuesAreDetectedWhereverTheyStand) {
   }
   const Tensor fine = memory_.filled(memory_.vector(kF, kSize), "gradient");
   fine.as<float>()[5] = 0x1.fffffep19F;
-  EXPECT_TRUE(
-      kernels_->fixed_point_accumulate({.gradient = fine, .partial = partial, .limit = 0x1p60, .overwrite = true}));
+  EXPECT_TRUE(fixed_point({.gradient = fine, .partial = partial, .limit = 0x1p60, .overwrite = true}));
   std::printf(
       "  24 placements of NaN, infinities and overflow are all seen; the largest float below the limit passes\n");
 }
@@ -103,8 +107,8 @@ TEST_P(Optimizer, ContributionsAndIntegersGiveTheSameStep) {
                b = memory_.filled(memory_.vector(kF, kSize), "b", 100);
   for (const bool two : {false, true}) {
     const Tensor partial = memory_.vector(kI, kSize);
-    kernels_->fixed_point_accumulate({.gradient = a, .partial = partial, .unit_exponent = -38, .overwrite = true});
-    if (two) kernels_->fixed_point_accumulate({.gradient = b, .partial = partial, .unit_exponent = -38});
+    fixed_point({.gradient = a, .partial = partial, .unit_exponent = -38, .overwrite = true});
+    if (two) fixed_point({.gradient = b, .partial = partial, .unit_exponent = -38});
     const std::vector<Tensor> contributions = two ? std::vector<Tensor>{a, b} : std::vector<Tensor>{a};
     const GradientSource integers{.partial = partial, .unit_exponent = -38, .scale = 0x1p-38 / 3000};
     GradientSource floats_source = integers;
@@ -184,10 +188,18 @@ TEST_P(Optimizer, RoundsToBfloat16OnceAtTheRoot) {
   EXPECT_EQ(static_cast<float>(out.as<Bfloat16>()[0]), 1.0F + 0x1p-7F) << "1 + 2^-8 alone would round to even, 1";
 }
 
-INSTANTIATE_TEST_SUITE_P(BackEnds, Optimizer, ::testing::Bool(),
-                         [](const auto& back_end) { return back_end.param ? "Cpu" : "Reference"; });
+INSTANTIATE_TEST_SUITE_P(BackEnds, Optimizer, ::testing::Bool(), BackEndName());
 
-TEST(OptimizerBits, CpuEqualsReference) {
+// One flag serves many calls: it only ever rises.
+TEST_P(Optimizer, UnusableStaysUntilItIsTaken) {
+  const Tensor unusable = memory_.integers({0}), partial = memory_.vector(kI, 1);
+  const Tensor fine = floats({1.0F}), bad = floats({kNan});
+  for (const Tensor& gradient : {fine, bad, fine})
+    kernels_->fixed_point_accumulate({.gradient = gradient, .partial = partial, .unusable = unusable});
+  EXPECT_EQ(unusable.as<std::int32_t>()[0], 1);
+}
+
+TEST(OptimizerBits, DeviceEqualsReference) {
   for (const std::int64_t size : {1, 15, 17, 63, 1023, 1025, 70001}) {
     for (const int kind : {0, 1, 2, 3}) {  // integers, or so many contributions
       expect_reference_bits(
@@ -198,8 +210,8 @@ TEST(OptimizerBits, CpuEqualsReference) {
               contributions.push_back(m.filled(m.vector(kF, size), fmt::format("c{}", c), c == 0 ? 4 : 1e-6));
             const Tensor partial = m.vector(kI, size);
             const double limit = 0x1.8p41;  // at a unit of 2^-40, values above 3 are unusable and count 0
-            const bool usable = kernels.fixed_point_accumulate(
-                {.gradient = contributions[0], .partial = partial, .limit = limit, .overwrite = true});
+            const bool usable = fixed_point(
+                kernels, m, {.gradient = contributions[0], .partial = partial, .limit = limit, .overwrite = true});
             const GradientSource source{.partial = kind == 0 ? partial : Tensor(),
                                         .contributions = contributions,
                                         .limit = limit,

@@ -1,9 +1,9 @@
-// The CPU's row-wise kernels against the reference in fp32 arithmetic: the same bits at every width, stride, element
+// The device's row-wise kernels against the reference in fp32 arithmetic: the same bits at every width, stride, element
 // type and number of threads.
 
 #include <cstring>
 
-#include "tests/kernels/test_tensors.h"
+#include "tests/kernels/device_under_test.h"
 
 namespace baekji {
 namespace {
@@ -58,13 +58,13 @@ TEST(RowWise, RmsNorm) {
 }
 
 TEST(RowWise, RmsNormOfARowDoesNotSeeTheOthers) {
-  ThreadPool pool(2);
-  const auto kernels = make_cpu_kernels(pool);
   TestTensors m;
+  KernelsUnderTest under_test;
+  Kernels& kernels = under_test.on(m);
   const Tensor x = m.filled(m.matrix(kF, 100, 100), "x"), gain = m.filled(m.vector(kF, 100), "gain");
   const Tensor all = m.matrix(kF, 100, 100), one = m.matrix(kF, 1, 100), rstd = m.vector(kF, 100);
-  kernels->rms_norm_forward({.x_NC = x, .gain_C = gain, .y_NC = all, .rstd_N = rstd});
-  kernels->rms_norm_forward({.x_NC = x.rows(77, 1), .gain_C = gain, .y_NC = one, .rstd_N = rstd.rows(0, 1)});
+  kernels.rms_norm_forward({.x_NC = x, .gain_C = gain, .y_NC = all, .rstd_N = rstd});
+  kernels.rms_norm_forward({.x_NC = x.rows(77, 1), .gain_C = gain, .y_NC = one, .rstd_N = rstd.rows(0, 1)});
   expect_same_bits(one, all.rows(77, 1), "row 77 alone");
 }
 
@@ -263,6 +263,40 @@ TEST(RowWise, CopyMovesEveryBit) {
           return {out};
         });
   }
+}
+
+TEST(RowWise, SequenceLoss) {
+  for (const std::int64_t sequences : {0, 1, 3, 40}) {
+    for (const std::int64_t positions : {1, 31, 33, 700}) {
+      expect_reference_bits(fmt::format("sequence_loss [{}, {}]", sequences, positions),
+                            [&](Kernels& kernels, TestTensors& m) -> std::vector<Tensor> {
+                              const Tensor loss = m.filled(m.vector(kF, sequences * positions), "loss", 9);
+                              const Tensor sum = m.filled(m.vector(DType::kFloat64, sequences), "junk");
+                              kernels.sequence_loss({.loss_BT = loss.view({sequences, positions}), .sum_B = sum});
+                              return {sum};
+                            });
+    }
+  }
+}
+
+TEST(RowWise, UploadAndDownloadMoveEveryBit) {
+  TestTensors m;
+  KernelsUnderTest under_test;
+  Kernels& kernels = under_test.on(m);
+  for (const std::int64_t count : {0, 1, 1000, 2500001}) {  // the last: more than one piece of staging memory
+    std::vector<std::uint16_t> sent(static_cast<std::size_t>(count));
+    for (std::size_t i = 0; i < sent.size(); ++i) sent[i] = static_cast<std::uint16_t>(i * 40503U);
+    const Tensor there = m.vector(kB, count);
+    std::vector<std::uint16_t> from = sent;
+    kernels.upload({.from = from.data(), .to = there});
+    from.assign(from.size(), 7);  // the memory is ours again at once
+    std::vector<std::uint16_t> back(sent.size(), 1);
+    kernels.download({.from = there, .to = back.data()});
+    EXPECT_EQ(back, sent) << count;
+  }
+  const Tensor gaps = m.matrix(kF, 3, 4, 1);
+  EXPECT_THROW(kernels.upload({.from = gaps.data(), .to = gaps}), Error);
+  EXPECT_THROW(kernels.download({.from = gaps, .to = gaps.data()}), Error);
 }
 
 }  // namespace

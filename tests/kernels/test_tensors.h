@@ -1,19 +1,15 @@
 #pragma once
 // Tensors for tests: owned memory, reproducible values, padded rows.
 
-#include <gtest/gtest.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "core/tensor.h"
-#include "core/thread_pool.h"
-#include "kernels/kernels.h"
-#include "tests/kernels/tolerance.h"
 
 namespace baekji {
 
@@ -38,6 +34,12 @@ inline void set_element(const Tensor& t, std::int64_t at, double value) {
       break;
     case DType::kInt64:
       t.as<std::int64_t>()[at] = static_cast<std::int64_t>(value);
+      break;
+    case DType::kFloat8E4M3:
+      t.as<Float8E4M3>()[at] = Float8E4M3(static_cast<float>(value));
+      break;
+    case DType::kFloat8E5M2:
+      t.as<Float8E5M2>()[at] = Float8E5M2(static_cast<float>(value));
       break;
   }
 }
@@ -82,6 +84,13 @@ class TestTensors {
     return t;
   }
 
+  /// All memory that it has handed out, whole.
+  std::vector<std::span<std::byte>> blocks() const {
+    std::vector<std::span<std::byte>> all;
+    for (const auto& block : blocks_) all.push_back(std::as_writable_bytes(std::span(*block)));
+    return all;
+  }
+
  private:
   /// SplitMix64's output function: cheap, and good enough for values that only have to be unlike each other.
   static double uniform(std::uint64_t x) {
@@ -97,28 +106,5 @@ class TestTensors {
   }
   std::vector<std::unique_ptr<std::vector<std::max_align_t>>> blocks_;
 };
-
-/// Builds inputs, runs one operation and returns what it wrote.
-using KernelCase = std::function<std::vector<Tensor>(Kernels&, TestTensors&)>;
-
-/// The CPU kernels on 1, 2, 3 and 8 threads against the reference: the same bits everywhere.
-inline void expect_reference_bits(const std::string& what, const KernelCase& run) {
-  TestTensors want_memory;
-  const auto reference = make_reference_kernels(ScalarKind::kFloat);
-  const std::vector<Tensor> want = run(*reference, want_memory);
-  for (const int threads : {1, 2, 3, 8}) {
-    ThreadPool pool(threads);
-    const auto kernels = make_cpu_kernels(pool);
-    for (int repeat = 0; repeat < 2; ++repeat) {  // scratch memory of an earlier call must not show
-      TestTensors got_memory;
-      const std::vector<Tensor> got = run(*kernels, got_memory);
-      ASSERT_EQ(got.size(), want.size());
-      for (std::size_t i = 0; i < got.size(); ++i) {
-        expect_same_bits(got[i], want[i], fmt::format("{}, output {}, {} threads", what, i, threads));
-      }
-      if (::testing::Test::HasFatalFailure()) return;
-    }
-  }
-}
 
 }  // namespace baekji
