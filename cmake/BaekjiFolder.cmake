@@ -17,8 +17,8 @@ baekji_compile_options(
   -fno-omit-frame-pointer)
 if(BAEKJI_WITH_CUDA)
   # The same for the device; constexpr functions of core/ are called there too. 186: comparisons that narrow() makes for
-  # unsigned types.
-  target_compile_options(baekji_options INTERFACE "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-fmad=false;\
+  # unsigned types. FMT_USE_CONSTEXPR: {fmt} 9 takes it from nvcc, and then cannot check format strings.
+  target_compile_options(baekji_options INTERFACE "$<$<COMPILE_LANGUAGE:CUDA>:-DFMT_USE_CONSTEXPR=1;--expt-relaxed-constexpr;-fmad=false;\
 --diag-suppress=186;-Xcompiler=-Wall,-Wextra,-Wno-missing-field-initializers;-Werror=all-warnings>")
 endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
@@ -50,12 +50,11 @@ function(baekji_folder name)
   target_link_libraries(baekji_${name} PUBLIC baekji_options ${ARGN})
 endfunction()
 
-# baekji_test(FOLDER LINKS... [WITHOUT_PROGRAM]): one GoogleTest program for tests/FOLDER (with the folder's own main.cpp
-# where it has one), its cases registered with CTest. Unless told otherwise it may start the program itself, which is
-# then built first.
+# baekji_test(FOLDER LINKS... [WITHOUT_PROGRAM]): one GoogleTest program for tests/FOLDER, its cases registered
+# with CTest. Unless told otherwise it may start the program itself, which is then built first.
 function(baekji_test folder)
   cmake_parse_arguments(PARSE_ARGV 1 test "WITHOUT_PROGRAM" "" "")
-  file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/tests/${folder}/*_test.cpp" "${CMAKE_SOURCE_DIR}/tests/${folder}/main.cpp")
+  file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/tests/${folder}/*_test.cpp")
   if(NOT sources)
     return()
   endif()

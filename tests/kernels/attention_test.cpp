@@ -15,6 +15,8 @@
 namespace baekji {
 namespace {
 
+using DeviceAttention = DeviceCase;
+
 struct Problem {
   std::int64_t sequences = 1, queries = 1, keys = 1, heads = 1, kv_heads = 1, head_dim = 8;
   bool documents = false;
@@ -170,7 +172,7 @@ void expect_equal(const Tensors& got, const Tensors& want, const std::string& wh
   }
 }
 
-TEST(DeviceAttention, StaysNearTheReference) {
+TEST_F(DeviceAttention, StaysNearTheReference) {
   KernelsUnderTest device;
   double worst = 0;
   for (const Problem& p : problems()) {
@@ -282,7 +284,7 @@ TEST(Attention, OtherDocumentsAndTheFutureDoNotMatter) {
   }
 }
 
-TEST(DeviceAttention, LargeScoresStayFinite) {
+TEST_F(DeviceAttention, LargeScoresStayFinite) {
   KernelsUnderTest device;
   TestTensors memory;
   const DType type = cuda_under_test() ? DType::kBfloat16 : DType::kFloat32;

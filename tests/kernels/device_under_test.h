@@ -26,14 +26,6 @@ inline bool cuda_under_test() {
   throw Error("no such device").values("cpu or cuda", device).at("BAEKJI_TEST_DEVICE");
 }
 
-/// Skips every case where the device under test is not there.
-class DeviceOrNone final : public ::testing::Environment {
- public:
-  void SetUp() override {
-    if (cuda_under_test() && cuda_device_count() == 0) GTEST_SKIP() << "no CUDA device";
-  }
-};
-
 /// The kernels of the device under test, for tensors of the host.
 class KernelsUnderTest {
  public:
@@ -54,16 +46,29 @@ class KernelsUnderTest {
   std::unique_ptr<MirroredKernels> mirrored_;
 };
 
+inline bool device_is_missing() {
+  return cuda_under_test() && cuda_device_count() == 0;
+}
+
+/// Fixture of cases about the device under test.
+class DeviceCase : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (device_is_missing()) GTEST_SKIP() << "no CUDA device";
+  }
+};
+
 /// Fixture of the cases that the reference and the device under test pass with the same literal values.
 class BackEndCase : public ::testing::TestWithParam<bool> {
  protected:
-  BackEndCase() {
-    if (GetParam()) {
-      device_ = std::make_unique<KernelsUnderTest>();
-      kernels_ = &device_->on(memory_);
-    } else {
+  void SetUp() override {
+    if (!GetParam()) {
       reference_ = make_reference_kernels(ScalarKind::kFloat);
       kernels_ = reference_.get();
+    } else {
+      if (device_is_missing()) GTEST_SKIP() << "no CUDA device";
+      device_ = std::make_unique<KernelsUnderTest>();
+      kernels_ = &device_->on(memory_);
     }
   }
 

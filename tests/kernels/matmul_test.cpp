@@ -17,6 +17,8 @@
 namespace baekji {
 namespace {
 
+using DeviceMatmul = DeviceCase;
+
 float flushed(float x) {
   return std::fabs(x) < std::numeric_limits<float>::min() ? std::copysign(0.0F, x) : x;
 }
@@ -185,7 +187,7 @@ TEST(Matmul, RowsAndColumnsMayBeSplitAnywhere) {
   }
 }
 
-TEST(DeviceMatmul, AccumulationIsOneAdditionAfterTheDot) {
+TEST_F(DeviceMatmul, AccumulationIsOneAdditionAfterTheDot) {
   KernelsUnderTest device;
   for (const DType type : {DType::kFloat32, DType::kBfloat16}) {
     TestTensors memory;
@@ -202,7 +204,7 @@ TEST(DeviceMatmul, AccumulationIsOneAdditionAfterTheDot) {
   }
 }
 
-TEST(DeviceMatmul, StaysNearTheReference) {
+TEST_F(DeviceMatmul, StaysNearTheReference) {
   KernelsUnderTest device;
   for (const Variant& v : all_variants()) {
     TestTensors memory;
@@ -271,7 +273,7 @@ TEST(Matmul, PairDotsAreTwoFusedMultiplyAdds) {
   }
 }
 
-TEST(DeviceMatmul, NotANumberStaysInItsRowOrColumn) {
+TEST_F(DeviceMatmul, NotANumberStaysInItsRowOrColumn) {
   KernelsUnderTest device;
   TestTensors memory;
   const MatmulArgs m = build(memory, {20, 40, 33}, {.transpose_b = true});
@@ -282,7 +284,7 @@ TEST(DeviceMatmul, NotANumberStaysInItsRowOrColumn) {
   }
 }
 
-TEST(DeviceMatmul, EmptyProblems) {
+TEST_F(DeviceMatmul, EmptyProblems) {
   KernelsUnderTest device;
   TestTensors memory;
   const Tensor a = memory.matrix(DType::kFloat32, 3, 0);
@@ -296,7 +298,7 @@ TEST(DeviceMatmul, EmptyProblems) {
   device.on(memory).matmul({.a = a.rows(0, 0), .b = b, .c = c.rows(0, 0)});
 }
 
-TEST(DeviceMatmul, RefusesWhatItCannotDo) {
+TEST_F(DeviceMatmul, RefusesWhatItCannotDo) {
   KernelsUnderTest device;
   TestTensors memory;
   const auto make = [&](DType type) { return memory.filled(memory.matrix(type, 4, 4), "x"); };

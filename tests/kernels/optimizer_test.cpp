@@ -10,6 +10,8 @@
 namespace baekji {
 namespace {
 
+using OptimizerBits = DeviceCase;
+
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
@@ -199,7 +201,7 @@ TEST_P(Optimizer, UnusableStaysUntilItIsTaken) {
   EXPECT_EQ(unusable.as<std::int32_t>()[0], 1);
 }
 
-TEST(OptimizerBits, DeviceEqualsReference) {
+TEST_F(OptimizerBits, DeviceEqualsReference) {
   for (const std::int64_t size : {1, 15, 17, 63, 1023, 1025, 70001}) {
     for (const int kind : {0, 1, 2, 3}) {  // integers, or so many contributions
       expect_reference_bits(
@@ -250,7 +252,7 @@ TEST(OptimizerBits, DeviceEqualsReference) {
   }
 }
 
-TEST(OptimizerBits, OtherScalarsRefuse) {
+TEST_F(OptimizerBits, OtherScalarsRefuse) {
   const auto kernels = make_reference_kernels(ScalarKind::kDouble);
   EXPECT_THROW(kernels->fixed_point_accumulate({}), Error);
   EXPECT_THROW(kernels->adamw({}), Error);

@@ -8,6 +8,8 @@
 namespace baekji {
 namespace {
 
+using RowWise = DeviceCase;
+
 constexpr std::int64_t kWidths[] = {1, 15, 17, 63, 100, 688};
 
 /// Widths and types that every elementwise and normalising kernel is held to.
@@ -33,7 +35,7 @@ std::vector<Sizes> all_sizes() {
   return sizes;
 }
 
-TEST(RowWise, RmsNorm) {
+TEST_F(RowWise, RmsNorm) {
   for (const Sizes& s : all_sizes()) {
     for (const bool accumulate : {false, true}) {
       expect_reference_bits("rms_norm " + s.text(), [&](Kernels& kernels, TestTensors& m) -> std::vector<Tensor> {
@@ -57,7 +59,7 @@ TEST(RowWise, RmsNorm) {
   }
 }
 
-TEST(RowWise, RmsNormOfARowDoesNotSeeTheOthers) {
+TEST_F(RowWise, RmsNormOfARowDoesNotSeeTheOthers) {
   TestTensors m;
   KernelsUnderTest under_test;
   Kernels& kernels = under_test.on(m);
@@ -68,7 +70,7 @@ TEST(RowWise, RmsNormOfARowDoesNotSeeTheOthers) {
   expect_same_bits(one, all.rows(77, 1), "row 77 alone");
 }
 
-TEST(RowWise, Rope) {
+TEST_F(RowWise, Rope) {
   for (const std::int64_t width : {2, 30, 32, 64, 100, 128}) {
     for (const DType type : {kF, kB}) {
       for (const std::int64_t rows : {3, 133}) {
@@ -111,7 +113,7 @@ TEST(RowWise, Rope) {
   }
 }
 
-TEST(RowWise, Swiglu) {
+TEST_F(RowWise, Swiglu) {
   for (const Sizes& s : all_sizes()) {
     if (s.stream != s.compute) continue;
     for (const bool in_place : {false, true}) {
@@ -131,7 +133,7 @@ TEST(RowWise, Swiglu) {
   }
 }
 
-TEST(RowWise, SwigluIsFiniteEverywhere) {
+TEST_F(RowWise, SwigluIsFiniteEverywhere) {
   TestTensors m;
   const auto kernels = make_reference_kernels(ScalarKind::kFloat);
   const Tensor gate = m.matrix(kF, 1, 6), up = m.filled(m.matrix(kF, 1, 6), "one", 0, 1), y = m.matrix(kF, 1, 6);
@@ -142,7 +144,7 @@ TEST(RowWise, SwigluIsFiniteEverywhere) {
   for (int i = 0; i < 6; ++i) EXPECT_NEAR(y.as<float>()[i], wanted[i], 1e-30F) << values[i];
 }
 
-TEST(RowWise, Embedding) {
+TEST_F(RowWise, Embedding) {
   for (const Sizes& s : all_sizes()) {
     expect_reference_bits("embedding " + s.text(), [&](Kernels& kernels, TestTensors& m) -> std::vector<Tensor> {
       std::vector<std::int32_t> tokens;
@@ -159,7 +161,7 @@ TEST(RowWise, Embedding) {
   }
 }
 
-TEST(RowWise, CrossEntropy) {
+TEST_F(RowWise, CrossEntropy) {
   for (const std::int64_t columns : {0, 1, 15, 17, 63, 100, 688, 2500}) {
     for (const DType type : {kF, kB}) {
       for (const bool in_place : {false, true}) {
@@ -203,7 +205,7 @@ TEST(RowWise, CrossEntropy) {
   }
 }
 
-TEST(RowWise, TreeAdd) {
+TEST_F(RowWise, TreeAdd) {
   for (const Sizes& s : all_sizes()) {
     for (const std::size_t count : {1U, 2U, 4U, 8U, 32U}) {
       if ((s.rows > 5) != (count == 2 || count == 4) || s.width == 63) continue;
@@ -229,7 +231,7 @@ TEST(RowWise, TreeAdd) {
   }
 }
 
-TEST(RowWise, CastAndFill) {
+TEST_F(RowWise, CastAndFill) {
   for (const DType from : {kF, kB}) {
     for (const DType to : {kF, kB}) {
       for (const std::int64_t gap : {0, 3}) {
@@ -250,7 +252,7 @@ TEST(RowWise, CastAndFill) {
   }
 }
 
-TEST(RowWise, CopyMovesEveryBit) {
+TEST_F(RowWise, CopyMovesEveryBit) {
   for (const std::int64_t count : {0, 1, 1000, 300001}) {
     expect_reference_bits(
         fmt::format("copy of {}", count), [&](Kernels& kernels, TestTensors& m) -> std::vector<Tensor> {
@@ -265,7 +267,7 @@ TEST(RowWise, CopyMovesEveryBit) {
   }
 }
 
-TEST(RowWise, SequenceLoss) {
+TEST_F(RowWise, SequenceLoss) {
   for (const std::int64_t sequences : {0, 1, 3, 40}) {
     for (const std::int64_t positions : {1, 31, 33, 700}) {
       expect_reference_bits(fmt::format("sequence_loss [{}, {}]", sequences, positions),
@@ -279,7 +281,7 @@ TEST(RowWise, SequenceLoss) {
   }
 }
 
-TEST(RowWise, UploadAndDownloadMoveEveryBit) {
+TEST_F(RowWise, UploadAndDownloadMoveEveryBit) {
   TestTensors m;
   KernelsUnderTest under_test;
   Kernels& kernels = under_test.on(m);
