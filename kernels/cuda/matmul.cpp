@@ -14,6 +14,7 @@
 
 #include "core/cuda_check.h"
 #include "core/device_cuda.h"
+#include "kernels/cuda/event.h"
 #include "kernels/cuda/matmul_algorithms.h"
 
 namespace baekji::cuda {
@@ -22,26 +23,6 @@ namespace {
 struct Prepared {
   MatmulDescriptors descriptors;
   MatmulAlgorithm algorithm;
-};
-
-class Event {
- public:
-  Event() { check_cuda(cudaEventCreateWithFlags(&event_, cudaEventDefault), "cudaEventCreate"); }
-  ~Event() { cudaEventDestroy(event_); }
-  Event(const Event&) = delete;
-  Event& operator=(const Event&) = delete;
-
-  void record(cudaStream_t stream) { check_cuda(cudaEventRecord(event_, stream), "cudaEventRecord"); }
-  /// Waits for this event; `begin` came before it.
-  double milliseconds_since(const Event& begin) const {
-    check_cuda(cudaEventSynchronize(event_), "cudaEventSynchronize");
-    float time_ms = 0;
-    check_cuda(cudaEventElapsedTime(&time_ms, begin.event_, event_), "cudaEventElapsedTime");
-    return static_cast<double>(time_ms);
-  }
-
- private:
-  cudaEvent_t event_ = nullptr;
 };
 
 }  // namespace
