@@ -15,7 +15,6 @@ class ForwardingKernels : public Kernels {
 
   std::string describe() const override { return inner_.describe(); }
   Device device() const override { return inner_.device(); }
-  double measure_matmul_ceiling(DType type) const override { return inner_.measure_matmul_ceiling(type); }
   std::int64_t packed_weight_bytes(const Tensor& weight) const override { return inner_.packed_weight_bytes(weight); }
   std::int64_t scratch_bytes(std::int64_t context, std::int64_t head_width) const override {
     return inner_.scratch_bytes(context, head_width);

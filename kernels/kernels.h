@@ -307,8 +307,6 @@ class Kernels {
   virtual std::string describe() const = 0;
   /// Where its tensors live.
   virtual Device device() const { return {}; }
-  /// FLOP/s of large products of this type on a GPU, measured now. The host's are measured by kernels/cpu/ceiling.h.
-  virtual double measure_matmul_ceiling(DType /*type*/) const { return 0; }
 
   /// For the memory plan: bytes that the device keeps beside a weight matrix for its two uses (b_is_weight, transposed
   /// or not), and the working memory that operations share for sequences of `context` tokens.

@@ -4,6 +4,7 @@
 
 #include "core/device_cuda.h"
 #include "kernels/cpu/ceiling.h"
+#include "kernels/cuda/ceiling.h"
 #include "kernels/cuda_planning.h"
 #include "trainer/engine.h"
 
@@ -68,7 +69,7 @@ KernelSet kernel_set_of(const Kernels& kernels) {
 double measure_ceiling(const Experiment& experiment, const Kernels& kernels, ThreadPool& pool) {
   if (!experiment.log.measure_ceiling) return 0;
   const DType type = element_types(experiment.numerics).compute;
-  return kernels.device().is_host() ? measure_matmul_ceiling(pool, type) : kernels.measure_matmul_ceiling(type);
+  return kernels.device().is_host() ? measure_matmul_ceiling(pool, type) : measure_matmul_ceiling(kernels.device(), type);
 }
 
 void require_device_memory(const Experiment& experiment, const Kernels& kernels, const Arena& planned,
