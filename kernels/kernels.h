@@ -31,6 +31,9 @@
 namespace baekji {
 
 /// c_MN = op(a) op(b) [+ c_MN]: dot products over the inner dim in an order that the shape alone fixes.
+///
+/// Operands of 8 bits are e4m3 x e4m3, e5m2 x e4m3 or e4m3 x e5m2, with the inner dim last in both (transpose_b alone),
+/// as the tensor cores of Hopper take them; the values are exact in fp32, and so are their products.
 struct MatmulArgs {
   Tensor a;  ///< [M, Inner], or [Inner, M] when transpose_a
   Tensor b;  ///< [Inner, N], or [N, Inner] when transpose_b (a weight w_OI in a forward pass)
@@ -40,7 +43,8 @@ struct MatmulArgs {
   bool accumulate = false;  ///< *accumulated* into c instead of overwritten (one addition per element, after the dot)
   /// b is a weight that stays the same until weights_changed(): the device may keep a packed copy of it.
   bool b_is_weight = false;
-  /// With operands of 8 bits (e4m3, e5m2): fp32 [1] each, powers of two. c = (scale_a * scale_b) * (op(a) op(b)) [+ c].
+  /// With operands of 8 bits, and only then: fp32 [1] each, powers of two. c = (scale_a * scale_b) * (op(a) op(b)) [+
+  /// c].
   Tensor scale_a;
   Tensor scale_b;
 };
@@ -52,14 +56,14 @@ struct AbsoluteMaxArgs {
   bool combine = false;
 };
 /// out = round(in / scale) in 8 bits, with the smallest power of two as scale that keeps max / scale within the largest
-/// value of the type (1 when max is 0; max itself when that is not finite, so that products show it). Per-tensor current
-/// scaling (Micikevicius et al. 2022, section 3; NVIDIA Transformer Engine's name for it).
+/// value of the type (1 when max is 0; max itself when that is not finite, so that products show it). Per-tensor
+/// current scaling (Micikevicius et al. 2022, section 3; NVIDIA Transformer Engine's name for it).
 struct QuantiseArgs {
-  Tensor in_NC;             ///< fp32 or bf16
-  Tensor max;               ///< fp32 [1]
-  Tensor out_NC;            ///< e4m3 or e5m2; undefined: not wanted
-  Tensor transposed_CN;     ///< the same values, transposed; undefined: not wanted
-  Tensor scale;             ///< fp32 [1], overwritten
+  Tensor in_NC;          ///< fp32 or bf16
+  Tensor max;            ///< fp32 [1]
+  Tensor out_NC;         ///< e4m3 or e5m2; undefined: not wanted
+  Tensor transposed_CN;  ///< the same values, transposed; undefined: not wanted
+  Tensor scale;          ///< fp32 [1], overwritten
 };
 
 /// y = x * rstd * gain with rstd = 1 / sqrt(mean(x^2) + eps), row by row (Zhang and Sennrich 2019, "Root mean square
@@ -354,8 +358,8 @@ std::unique_ptr<Kernels> make_reference_kernels(ScalarKind kind);
 /// Fast kernels for this CPU: own matmuls on fixed tiles and own vectorised rest, over `pool` (which must outlive
 /// it).
 std::unique_ptr<Kernels> make_cpu_kernels(ThreadPool& pool);
-/// Kernels for a CUDA device: cuBLASLt matmuls, cuDNN attention and own fused rest, on a stream of their own. Throws when
-/// this build has no CUDA (kernels/cuda_none.cpp).
+/// Kernels for a CUDA device: cuBLASLt matmuls, cuDNN attention and own fused rest, on a stream of their own. Throws
+/// when this build has no CUDA (kernels/cuda_none.cpp).
 std::unique_ptr<Kernels> make_cuda_kernels(Device device);
 
 }  // namespace baekji
