@@ -39,6 +39,12 @@ inline void set_element(const Tensor& t, std::int64_t at, double value) {
     case DType::kInt64:
       t.as<std::int64_t>()[at] = static_cast<std::int64_t>(value);
       break;
+    case DType::kFloat8E4M3:
+      t.as<Float8E4M3>()[at] = Float8E4M3(static_cast<float>(value));
+      break;
+    case DType::kFloat8E5M2:
+      t.as<Float8E5M2>()[at] = Float8E5M2(static_cast<float>(value));
+      break;
   }
 }
 

@@ -34,7 +34,7 @@ inline double tolerance_of(std::string_view operation, DType type) {
   throw Error("no tolerance for this operation").values("a row of kTolerances", operation);
 }
 
-/// Every element of a tensor (any strides) of type fp32, bf16 or fp64, row-major.
+/// Every element of a tensor (any strides) of a floating-point type, row-major.
 inline std::vector<double> values_of(const Tensor& t) {
   std::vector<double> values;
   values.reserve(static_cast<std::size_t>(t.size()));
@@ -49,6 +49,12 @@ inline std::vector<double> values_of(const Tensor& t) {
           switch (t.type()) {
             case DType::kBfloat16:
               values.push_back(static_cast<float>(t.as<Bfloat16>()[at]));
+              break;
+            case DType::kFloat8E4M3:
+              values.push_back(static_cast<float>(t.as<Float8E4M3>()[at]));
+              break;
+            case DType::kFloat8E5M2:
+              values.push_back(static_cast<float>(t.as<Float8E5M2>()[at]));
               break;
             case DType::kFloat64:
               values.push_back(t.as<double>()[at]);
