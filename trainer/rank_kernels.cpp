@@ -69,7 +69,8 @@ KernelSet kernel_set_of(const Kernels& kernels) {
 double measure_ceiling(const Experiment& experiment, const Kernels& kernels, ThreadPool& pool) {
   if (!experiment.log.measure_ceiling) return 0;
   const DType type = element_types(experiment.numerics).compute;
-  return kernels.device().is_host() ? measure_matmul_ceiling(pool, type) : measure_matmul_ceiling(kernels.device(), type);
+  if (kernels.device().is_host()) return measure_matmul_ceiling(pool, type);
+  return measure_matmul_ceiling(kernels.device(), experiment.numerics.precision == "fp8" ? DType::kFloat8E4M3 : type);
 }
 
 void require_device_memory(const Experiment& experiment, const Kernels& kernels, const Arena& planned,

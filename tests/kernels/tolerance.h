@@ -50,12 +50,6 @@ inline std::vector<double> values_of(const Tensor& t) {
             case DType::kBfloat16:
               values.push_back(static_cast<float>(t.as<Bfloat16>()[at]));
               break;
-            case DType::kFloat8E4M3:
-              values.push_back(static_cast<float>(t.as<Float8E4M3>()[at]));
-              break;
-            case DType::kFloat8E5M2:
-              values.push_back(static_cast<float>(t.as<Float8E5M2>()[at]));
-              break;
             case DType::kFloat64:
               values.push_back(t.as<double>()[at]);
               break;
