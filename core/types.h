@@ -63,6 +63,10 @@ constexpr std::int64_t size_of(DType type) {
   return 0;
 }
 
+constexpr bool is_float8(DType type) {
+  return type == DType::kFloat8E4M3 || type == DType::kFloat8E5M2;
+}
+
 constexpr std::string_view name_of(DType type) {
   switch (type) {
     case DType::kBfloat16:

@@ -103,6 +103,35 @@ void attention(const AttentionShapes& s, std::string_view operation) {
   }
 }
 
+void scale_of(const Tensor& scale, bool wanted, std::string_view name, std::string_view operation) {
+  if (wanted) return flat(scale, 1, name, operation);
+  if (!scale.defined()) return;
+  throw Error("only operands of 8 bits have scales").values(fmt::format("no {}", name), scale.describe()).at(operation);
+}
+
+void eight_bits(const MatmulArgs& args, std::string_view operation) {
+  const DType a = args.a.type();
+  const DType b = args.b.type();
+  const bool pair = is_float8(a) && is_float8(b) && (a == DType::kFloat8E4M3 || b == DType::kFloat8E4M3);
+  if (!pair) {
+    throw Error("no product of these 8-bit types")
+        .values("e4m3 x e4m3, e5m2 x e4m3 or e4m3 x e5m2", fmt::format("{} x {}", name_of(a), name_of(b)))
+        .at(operation);
+  }
+  if (args.transpose_a || !args.transpose_b) {
+    throw Error("8-bit operands have the inner dim last")
+        .values("a [M, Inner], b [N, Inner] with transpose_b",
+                fmt::format("transpose_a {}, transpose_b {}", args.transpose_a, args.transpose_b))
+        .at(operation);
+  }
+  const DType c = args.c.type();
+  if (c != DType::kFloat32 && (c != DType::kBfloat16 || args.accumulate)) {
+    throw Error("no such result of 8-bit operands")
+        .values("fp32, or bf16 that is overwritten", fmt::format("{}{}", name_of(c), args.accumulate ? " +=" : ""))
+        .at(operation);
+  }
+}
+
 }  // namespace
 
 void check_arguments(const MatmulArgs& args) {
@@ -118,6 +147,10 @@ void check_arguments(const MatmulArgs& args) {
   else
     shape(args.b, {inner, n}, "b", kName);
   shape(args.c, {m, n}, "c", kName);
+  const bool quantised = is_float8(args.a.type()) || is_float8(args.b.type());
+  if (quantised) eight_bits(args, kName);
+  scale_of(args.scale_a, quantised, "scale_a", kName);
+  scale_of(args.scale_b, quantised, "scale_b", kName);
 }
 
 void check_arguments(const RmsNormForwardArgs& args) {

@@ -31,6 +31,9 @@
 namespace baekji {
 
 /// c_MN = op(a) op(b) [+ c_MN]: dot products over the inner dim in an order that the shape alone fixes.
+///
+/// Operands of 8 bits are e4m3 x e4m3, e5m2 x e4m3 or e4m3 x e5m2, with the inner dim last in both (transpose_b alone),
+/// as the tensor cores of Hopper take them; the values are exact in fp32, and so are their products.
 struct MatmulArgs {
   Tensor a;  ///< [M, Inner], or [Inner, M] when transpose_a
   Tensor b;  ///< [Inner, N], or [N, Inner] when transpose_b (a weight w_OI in a forward pass)
@@ -40,7 +43,8 @@ struct MatmulArgs {
   bool accumulate = false;  ///< *accumulated* into c instead of overwritten (one addition per element, after the dot)
   /// b is a weight that stays the same until weights_changed(): the device may keep a packed copy of it.
   bool b_is_weight = false;
-  /// With operands of 8 bits (e4m3, e5m2): fp32 [1] each, powers of two. c = (scale_a * scale_b) * (op(a) op(b)) [+ c].
+  /// With operands of 8 bits, and only then: fp32 [1] each, powers of two. c = (scale_a * scale_b) * (op(a) op(b)) [+
+  /// c].
   Tensor scale_a;
   Tensor scale_b;
 };

@@ -78,6 +78,8 @@ struct CpuMatmul::Run {
   MatmulPlan plan;
   std::int64_t inner = 0;
   const std::byte* weight = nullptr;  ///< packed b, when it is a weight
+  bool scaled = false;                ///< of 8-bit operands
+  float scale = 1;
 
   std::int64_t packed_panel_bytes() const { return problem.steps * kTileColumns * 4; }
 };
@@ -118,6 +120,22 @@ struct CpuMatmul::Task {
       compute_block(step, std::min(block, run.problem.steps - step));
       step += block;
     } while (step < run.problem.steps);
+    if (run.scaled && run.args.c.type() == DType::kBfloat16) store_scaled<Bfloat16>();
+    if (run.scaled && run.args.c.type() == DType::kFloat32) store_scaled<float>();
+  }
+
+  // Folds of 8-bit operands all end in `partial`.
+  template <class Stored>
+  void store_scaled() const {
+    const Tensor& out = run.args.c;
+    const std::int64_t partial_row = round_up(columns, kTileColumns);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      Stored* to = out.as<Stored>() + (row + r) * out.stride(0) + column;
+      for (std::int64_t c = 0; c < columns; ++c) {
+        const float value = run.scale * partial[r * partial_row + c];
+        to[c] = Stored(run.args.accumulate ? static_cast<float>(to[c]) + value : value);
+      }
+    }
   }
 
   void compute_block(std::int64_t step, std::int64_t steps) {
@@ -151,7 +169,7 @@ struct CpuMatmul::Task {
     const Tensor& out = run.args.c;
     const std::int64_t width = std::min(kTileColumns, columns - c);
     const std::int64_t vectors = ceil_div(width, cpu::kLanes);
-    const cpu::TileOutput output = !last                 ? cpu::TileOutput::kPartial
+    const cpu::TileOutput output = !last || run.scaled   ? cpu::TileOutput::kPartial
                                    : run.args.accumulate ? cpu::TileOutput::kAccumulate
                                                          : cpu::TileOutput::kOverwrite;
     float* const partial_column = tile.partial;
@@ -160,10 +178,13 @@ struct CpuMatmul::Task {
       set_rows(tile, step, group.begin);
       prefetch_share();
       tile.partial = partial_column + group.begin * tile.partial_row;
-      const cpu::TileTarget<Output> target{.c = out.as<Output>() + (row + group.begin) * out.stride(0) + column + c,
-                                           .c_row = out.stride(0),
-                                           .columns = width};
-      if (last) prefetch_output(target, group.count);
+      cpu::TileTarget<Output> target;
+      if (output != cpu::TileOutput::kPartial) {
+        target = {.c = out.as<Output>() + (row + group.begin) * out.stride(0) + column + c,
+                  .c_row = out.stride(0),
+                  .columns = width};
+        prefetch_output(target, group.count);
+      }
       cpu::tile_function<Element, Output>(group.count, vectors)(tile, output, target);
     }
   }
@@ -227,11 +248,18 @@ struct CpuMatmul::Task {
     for (std::int64_t at = 0; at < size_bytes; at += 64) __builtin_prefetch(from + at, 0, 2);
   }
 
+  static const std::byte* at(const Tensor& t, std::int64_t elements) {
+    return static_cast<const std::byte*>(t.data()) + elements * size_of(t.type());
+  }
+
   void pack_rows(std::int64_t step, std::int64_t inner) {
     const Tensor& a = run.args.a;
-    cpu::pack({.source = reinterpret_cast<const std::byte*>(a.as<Element>() + step * kStep * a.stride(0) + row),
+    const bool along = !run.args.transpose_a;
+    const std::int64_t offset = along ? row * a.stride(0) + step * kStep : step * kStep * a.stride(0) + row;
+    cpu::pack({.source = at(a, offset),
                .type = a.type(),
                .row_elements = a.stride(0),
+               .inner_is_last = along,
                .inner = inner,
                .columns = rows,
                .panels = row_panels,
@@ -252,7 +280,7 @@ struct CpuMatmul::Task {
     const Tensor& b = run.args.b;
     const bool along = run.args.transpose_b;
     const std::int64_t offset = along ? column * b.stride(0) + step * kStep : step * kStep * b.stride(0) + column;
-    cpu::pack({.source = reinterpret_cast<const std::byte*>(b.as<Element>() + offset),
+    cpu::pack({.source = at(b, offset),
                .type = b.type(),
                .row_elements = b.stride(0),
                .inner_is_last = along,
@@ -270,31 +298,34 @@ CpuMatmul::CpuMatmul(ThreadPool& pool) : pool_(pool), scratch_(pool.threads()) {
 void CpuMatmul::run(const MatmulArgs& args) {
   check_arguments(args);
   const DType type = args.a.type();
-  const bool inputs = type == args.b.type() && (type == DType::kFloat32 || type == DType::kBfloat16);
+  const bool quantised = is_float8(type);
+  const bool inputs = quantised || (type == args.b.type() && (type == DType::kFloat32 || type == DType::kBfloat16));
   const bool output = args.c.type() == DType::kFloat32 ||
-                      (args.c.type() == DType::kBfloat16 && type == DType::kBfloat16 && !args.accumulate);
+                      (args.c.type() == DType::kBfloat16 && type != DType::kFloat32 && !args.accumulate);
   if (!inputs || !output) {
     throw Error("no CPU matmul for these element types")
-        .values("fp32 x fp32 -> fp32, bf16 x bf16 -> bf16 or fp32; accumulation into fp32 only",
+        .values("fp32 x fp32 -> fp32, bf16 x bf16 or 8 bits -> bf16 or fp32; accumulation into fp32 only",
                 pair_of(args.a, args.b, args.c) + (args.accumulate ? ", accumulated" : ""))
         .at("matmul");
   }
   if (args.c.size() == 0) return;
-  Run run{.args = args};
+  Run run{.args = args, .scaled = quantised};
+  if (quantised) run.scale = args.scale_a.as<float>()[0] * args.scale_b.as<float>()[0];
+  const bool packs_weight = args.b_is_weight && !quantised;
   run.inner = args.a.dim(args.transpose_a ? 0 : 1);
   run.problem = {.rows = args.c.dim(0),
                  .columns = args.c.dim(1),
                  .steps = ceil_div(run.inner, cpu::step_elements(type)),
                  // A transposed fp32 operand is broadcast from where it lies, unless tiles have so few rows that they
                  // come for it too often; bf16 must be paired along the inner dim.
-                 .packs_rows = args.transpose_a && (type == DType::kBfloat16 || cpu::kTileRows < 8),
+                 .packs_rows = quantised || (args.transpose_a && (type == DType::kBfloat16 || cpu::kTileRows < 8)),
                  .transposed_rows = args.transpose_a,
-                 .copies_rows = !args.transpose_a && args.b_is_weight && args.c.dim(0) > 1 &&
+                 .copies_rows = !args.transpose_a && packs_weight && args.c.dim(0) > 1 &&
                                 args.a.stride(0) * size_of(type) % kAliasBytes == 0,
-                 .packs_columns = !args.b_is_weight};
+                 .packs_columns = !packs_weight};
   run.plan = plan_matmul(run.problem);
-  if (args.b_is_weight) run.weight = packed_weight(run);
-  if (type == DType::kFloat32)
+  if (packs_weight) run.weight = packed_weight(run);
+  if (type == DType::kFloat32 || quantised)
     dispatch<float, float>(run);
   else if (args.c.type() == DType::kFloat32)
     dispatch<Bfloat16, float>(run);

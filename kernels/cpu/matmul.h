@@ -25,7 +25,7 @@ struct MatmulProblem {
   std::int64_t rows = 0;
   std::int64_t columns = 0;
   std::int64_t steps = 0;        ///< of the inner dim: 1 fp32 or 2 bf16 elements each
-  bool packs_rows = false;       ///< tasks pack their part of a
+  bool packs_rows = false;       ///< tasks pack their part of a: with transposed_rows, or with packs_columns
   bool transposed_rows = false;  ///< a is transposed
   bool copies_rows = false;      ///< tasks copy their part of a, whose rows alias in the cache
   bool packs_columns = false;    ///< b has no packed copy, so that tasks pack it
@@ -33,13 +33,14 @@ struct MatmulProblem {
 
 MatmulPlan plan_matmul(const MatmulProblem& problem);
 
-/// Matmuls over a thread pool. a and b are both fp32 (c fp32) or both bf16 (c bf16 or fp32); accumulation needs an fp32
-/// c. Rows may be strided, the last dim is dense.
+/// Matmuls over a thread pool. a and b are both fp32 (c fp32), both bf16 (c bf16 or fp32) or both of 8 bits (the same);
+/// accumulation needs an fp32 c. Rows may be strided, the last dim is dense.
 ///
 /// Every element of c is the left fold, from +0, of fused multiply-adds over the inner index in ascending order; bf16
 /// is taken in pairs, the odd index of a pair first, subnormals as zero (the VDPBF16PS instruction). Then one addition
 /// when accumulating, and one rounding into c. So the bits depend on no tiling, no thread count and no other row or
-/// column.
+/// column. 8-bit values are widened as tasks pack them: the fold is that of fp32, and is multiplied by the scales
+/// before the addition or the rounding.
 ///
 /// Not thread-safe: one caller at a time. Weights (b_is_weight) keep a packed copy for each (address, shape, stride,
 /// transpose, type), made on first use and made again, in place, on the first use after weights_changed(). The memory

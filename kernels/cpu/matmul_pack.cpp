@@ -1,6 +1,8 @@
 #include "kernels/cpu/matmul_pack.h"
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 
 namespace baekji::cpu {
 namespace {
@@ -102,12 +104,46 @@ void pack_panel_along(const PackArgs& args, std::int64_t begin, std::byte* to) {
   }
 }
 
+template <class Element>
+constexpr std::array<float, 256> widened_bytes() {
+  std::array<float, 256> values{};
+  Element element{};
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    element.bits = static_cast<std::uint8_t>(i);
+    values[i] = static_cast<float>(element);
+  }
+  return values;
+}
+
+// One panel of fp32 words from a source of 8-bit elements that runs [columns, inner].
+template <class Element>
+void pack_panel_widened(const PackArgs& args, std::int64_t begin, std::byte* to) {
+  static constexpr std::array<float, 256> kValues = widened_bytes<Element>();
+  const std::int64_t count = std::min(args.width, args.columns - begin);
+  for (std::int64_t c = 0; c < args.width; ++c) {
+    const std::byte* from = args.source + (begin + c) * args.row_elements;
+    for (std::int64_t s = 0; s < args.inner; ++s) {
+      const float value = c < count ? kValues[static_cast<std::size_t>(from[s])] : 0.0F;
+      std::memcpy(to + (s * args.width + c) * 4, &value, sizeof(value));
+    }
+  }
+}
+
+void pack_panel(const PackArgs& args, std::int64_t begin, std::byte* to) {
+  if (args.type == DType::kFloat8E4M3)
+    pack_panel_widened<Float8E4M3>(args, begin, to);
+  else if (args.type == DType::kFloat8E5M2)
+    pack_panel_widened<Float8E5M2>(args, begin, to);
+  else
+    pack_panel_along(args, begin, to);
+}
+
 }  // namespace
 
 void pack(const PackArgs& args) {
   if (args.inner_is_last) {
     for (std::int64_t begin = 0; begin < args.columns; begin += args.width) {
-      pack_panel_along(args, begin, args.panels + begin / args.width * args.panel_bytes);
+      pack_panel(args, begin, args.panels + begin / args.width * args.panel_bytes);
     }
   } else if (args.type == DType::kBfloat16) {
     pack_across<Bfloat16>(args);

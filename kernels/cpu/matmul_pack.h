@@ -1,5 +1,6 @@
 #pragma once
-// Packing: operands rearranged into the order in which register tiles read them. Values are copied, never changed.
+// Packing: operands rearranged into the order in which register tiles read them. Values are copied, never changed;
+// those of 8 bits are widened to fp32 on the way, which is exact.
 
 #include <cstdint>
 
@@ -12,7 +13,7 @@ namespace baekji::cpu {
 /// extent is zero.
 struct PackArgs {
   const std::byte* source = nullptr;  ///< the first element of the range to pack
-  DType type = DType::kFloat32;       ///< fp32 or bf16
+  DType type = DType::kFloat32;       ///< fp32, bf16, or of 8 bits where the inner dim is last
   std::int64_t row_elements = 0;      ///< distance between rows of the source, in elements
   bool inner_is_last = false;         ///< source is [columns, inner]; otherwise [inner, columns]
   std::int64_t inner = 0;

@@ -1,5 +1,6 @@
 #pragma once
-// Reference matmul: each dot product is a left fold of multiply-adds in index order of the inner dim.
+// Reference matmul: each dot product is a left fold of multiply-adds in index order of the inner dim. Of 8-bit operands
+// it is the fold of the widened values, times the product of the two scales.
 
 #include <vector>
 
@@ -35,6 +36,8 @@ void matmul(const MatmulArgs& args) {
   const std::vector<Scalar> b = detail::read_matrix<Scalar>(args.b, args.transpose_b);
   const std::size_t columns = static_cast<std::size_t>(args.c.dim(1));
   const std::size_t inner = static_cast<std::size_t>(args.a.dim(args.transpose_a ? 0 : 1));
+  const bool scaled = args.scale_a.defined();
+  const Scalar scale = scaled ? Scalar(args.scale_a.as<float>()[0] * args.scale_b.as<float>()[0]) : Scalar(1);
   std::vector<Scalar> dots(columns);
   for (std::int64_t m = 0; m < args.c.dim(0); ++m) {
     std::fill(dots.begin(), dots.end(), Scalar(0));
@@ -42,6 +45,7 @@ void matmul(const MatmulArgs& args) {
       const Scalar left = a[static_cast<std::size_t>(m) * inner + k];
       for (std::size_t n = 0; n < columns; ++n) dots[n] = multiply_add(left, b[k * columns + n], dots[n]);
     }
+    for (std::size_t n = 0; scaled && n < columns; ++n) dots[n] *= scale;
     const std::int64_t offset = m * args.c.stride(0);
     if (args.accumulate) {
       const std::vector<Scalar> old = read_row<Scalar>(args.c, offset, args.c.dim(1));

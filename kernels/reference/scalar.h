@@ -79,16 +79,22 @@ Scalar sigmoid_of(Scalar x) {
   return (negative ? e : Scalar(1)) / (Scalar(1) + e);
 }
 
-/// `count` elements from `offset` on, widened to Scalar. Scalar float reads fp32 and bf16, the others only themselves.
+template <class Element>
+std::vector<float> widened(const Tensor& tensor, std::int64_t offset, std::int64_t count) {
+  const Element* from = tensor.as<Element>() + offset;
+  std::vector<float> row(static_cast<std::size_t>(count));
+  for (std::size_t i = 0; i < row.size(); ++i) row[i] = static_cast<float>(from[i]);
+  return row;
+}
+
+/// `count` elements from `offset` on, widened to Scalar. Scalar float reads fp32, bf16 and the 8-bit types, the others
+/// only themselves.
 template <class Scalar>
 std::vector<Scalar> read_row(const Tensor& tensor, std::int64_t offset, std::int64_t count) {
   if constexpr (std::is_same_v<Scalar, float>) {
-    if (tensor.type() == DType::kBfloat16) {
-      const Bfloat16* from = tensor.as<Bfloat16>() + offset;
-      std::vector<float> row(static_cast<std::size_t>(count));
-      for (std::size_t i = 0; i < row.size(); ++i) row[i] = static_cast<float>(from[i]);
-      return row;
-    }
+    if (tensor.type() == DType::kBfloat16) return widened<Bfloat16>(tensor, offset, count);
+    if (tensor.type() == DType::kFloat8E4M3) return widened<Float8E4M3>(tensor, offset, count);
+    if (tensor.type() == DType::kFloat8E5M2) return widened<Float8E5M2>(tensor, offset, count);
   }
   const Scalar* from = tensor.as<Scalar>() + offset;
   return std::vector<Scalar>(from, from + count);
