@@ -10,6 +10,8 @@
 namespace baekji {
 
 void check_arguments(const MatmulArgs& args);
+void check_arguments(const AbsoluteMaxArgs& args);
+void check_arguments(const QuantiseArgs& args);
 void check_arguments(const RmsNormForwardArgs& args);
 void check_arguments(const RmsNormBackwardArgs& args);
 void check_arguments(const RopeForwardArgs& args);

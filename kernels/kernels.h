@@ -49,20 +49,22 @@ struct MatmulArgs {
   Tensor scale_b;
 };
 
-/// max[0] = the largest magnitude of the elements (a NaN is the largest of all), or of them and the old max[0].
+/// max[0] = the largest magnitude of the elements (a NaN is the largest of all), or of them and the old max[0]. 0 for an
+/// empty matrix; any NaN is stored as the quiet one, 0x7FC00000.
 struct AbsoluteMaxArgs {
   Tensor in;   ///< fp32 or bf16 matrix
   Tensor max;  ///< fp32 [1]
   bool combine = false;
 };
-/// out = round(in / scale) in 8 bits, with the smallest power of two as scale that keeps max / scale within the largest
-/// value of the type (1 when max is 0; max itself when that is not finite, so that products show it). Per-tensor
-/// current scaling (Micikevicius et al. 2022, section 3; NVIDIA Transformer Engine's name for it).
+/// out = round(in / scale) in 8 bits, with the smallest power of two, but at least 2^-126, as scale that keeps
+/// max / scale within the largest value of the type. The scale is 1 when max is 0, and max itself when that is not
+/// finite: then every code is NaN, so that products show it. Values beyond max saturate; a NaN has the code 0x7F.
+/// Per-tensor current scaling (Micikevicius et al. 2022, section 3; NVIDIA Transformer Engine's name for it).
 struct QuantiseArgs {
   Tensor in_NC;          ///< fp32 or bf16
   Tensor max;            ///< fp32 [1]
   Tensor out_NC;         ///< e4m3 or e5m2; undefined: not wanted
-  Tensor transposed_CN;  ///< the same values, transposed; undefined: not wanted
+  Tensor transposed_CN;  ///< the same values, transposed; undefined: not wanted, but one of the two must be defined
   Tensor scale;          ///< fp32 [1], overwritten
 };
 
@@ -320,8 +322,8 @@ class Kernels {
   virtual std::int64_t scratch_bytes(std::int64_t /*context*/, std::int64_t /*head_width*/) const { return 0; }
 
   virtual void matmul(const MatmulArgs& args) = 0;
-  virtual void absolute_max(const AbsoluteMaxArgs& /*args*/) { throw Error("no 8-bit kernels yet"); }
-  virtual void quantise(const QuantiseArgs& /*args*/) { throw Error("no 8-bit kernels yet"); }
+  virtual void absolute_max(const AbsoluteMaxArgs& args) = 0;
+  virtual void quantise(const QuantiseArgs& args) = 0;
   /// Packed copies of weights are stale from here on.
   virtual void weights_changed() {}
   virtual void rms_norm_forward(const RmsNormForwardArgs& args) = 0;

@@ -4,6 +4,7 @@
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/feed_forward.h"
 #include "kernels/cpu/optimizer.h"
+#include "kernels/cpu/quantise.h"
 #include "kernels/cpu/rope.h"
 #include "kernels/reference/cross_entropy.h"
 #include "kernels/reference/elementwise.h"
@@ -57,6 +58,12 @@ std::int64_t CpuKernels::scratch_bytes(std::int64_t context, std::int64_t head_w
   return matmul_.scratch_bytes() + CpuAttention::scratch_bytes_of(context, head_width, pool_.threads());
 }
 
+void CpuKernels::absolute_max(const AbsoluteMaxArgs& args) {
+  cpu::absolute_max(args, pool_);
+}
+void CpuKernels::quantise(const QuantiseArgs& args) {
+  cpu::quantise(args, pool_);
+}
 void CpuKernels::weights_changed() {
   matmul_.weights_changed();
 }

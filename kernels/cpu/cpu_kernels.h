@@ -20,6 +20,8 @@ class CpuKernels final : public Kernels {
   std::int64_t packed_weight_bytes(const Tensor& weight) const override;
   std::int64_t scratch_bytes(std::int64_t context, std::int64_t head_width) const override;
   void matmul(const MatmulArgs& args) override;
+  void absolute_max(const AbsoluteMaxArgs& args) override;
+  void quantise(const QuantiseArgs& args) override;
   void weights_changed() override;
   void rms_norm_forward(const RmsNormForwardArgs& args) override;
   void rms_norm_backward(const RmsNormBackwardArgs& args) override;

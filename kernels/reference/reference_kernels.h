@@ -5,7 +5,7 @@
 //   double, Complex     serve tensors of their own type only (int32 indices aside): the gradient oracle. Complex has no
 //                       order and no absolute value here: maxima compare real parts, squares are x * x, so that the
 //                       imaginary part of a forward pass at x + ih is h times the derivative.
-// The optimizer's operations are fp32 by contract and refused in the other two.
+// The optimizer's operations and those of 8-bit operands are fp32 by contract and refused in the other two.
 
 #include <string>
 
@@ -16,6 +16,7 @@
 #include "kernels/reference/feed_forward.h"
 #include "kernels/reference/matmul.h"
 #include "kernels/reference/optimizer.h"
+#include "kernels/reference/quantise.h"
 #include "kernels/reference/rms_norm.h"
 #include "kernels/reference/rope.h"
 
@@ -27,6 +28,14 @@ class ReferenceKernels final : public Kernels {
   std::string describe() const override { return fmt::format("reference {}", name_of(dtype_of<Scalar>())); }
 
   void matmul(const MatmulArgs& args) override { reference::matmul<Scalar>(args); }
+  void absolute_max(const AbsoluteMaxArgs& args) override {
+    require_float("absolute_max");
+    reference::absolute_max(args);
+  }
+  void quantise(const QuantiseArgs& args) override {
+    require_float("quantise");
+    reference::quantise(args);
+  }
   void rms_norm_forward(const RmsNormForwardArgs& args) override { reference::rms_norm_forward<Scalar>(args); }
   void rms_norm_backward(const RmsNormBackwardArgs& args) override { reference::rms_norm_backward<Scalar>(args); }
   void rope_forward(const RopeForwardArgs& args) override { reference::rope_forward<Scalar>(args); }
@@ -65,7 +74,7 @@ class ReferenceKernels final : public Kernels {
 
  private:
   static void require_float(std::string_view operation) {
-    require_equal(DType::kFloat32 == dtype_of<Scalar>(), true, "the reference optimizer is fp32 only", operation);
+    require_equal(DType::kFloat32 == dtype_of<Scalar>(), true, "this operation is fp32 only", operation);
   }
 };
 
