@@ -49,8 +49,8 @@ struct MatmulArgs {
   Tensor scale_b;
 };
 
-/// max[0] = the largest magnitude of the elements (a NaN is the largest of all), or of them and the old max[0]. 0 for an
-/// empty matrix; any NaN is stored as the quiet one, 0x7FC00000.
+/// max[0] = the largest magnitude of the elements (a NaN is the largest of all), or of them and the old max[0]. 0 for
+/// an empty matrix; any NaN is stored as the quiet one, 0x7FC00000.
 struct AbsoluteMaxArgs {
   Tensor in;   ///< fp32 or bf16 matrix
   Tensor max;  ///< fp32 [1]

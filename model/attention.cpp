@@ -42,6 +42,8 @@ Attention::Attention(const LayerContext& context, const BlockGroups& groups, con
     : c_(context),
       groups_(groups),
       rope_(rope),
+      qkv_(context, groups.qkv),
+      output_(context, groups.attention_output),
       norm_(context, groups.attention_norm),
       output_norm_(context, groups.attention_output_norm),
       heads_(context.model.heads / context.grains.map().grains()),
@@ -71,19 +73,12 @@ void Attention::normalise(const ForwardArgs& args, AttentionActivations& a) cons
 
 void Attention::forward(const ForwardArgs& args, AttentionActivations& a, Workspace& w) const {
   normalise(args, a);
+  const Operand normed_NC = w.operands.gathered.plain(a.normed_NC);
   for (std::size_t s = 0; s < a.qkv_NE.size(); ++s) {
-    c_.kernels.matmul({.a = a.normed_NC,
-                       .b = c_.parameters.weight(groups_.qkv, static_cast<std::int64_t>(s)),
-                       .c = a.qkv_NE[s],
-                       .transpose_b = true,
-                       .b_is_weight = true});
+    qkv_.forward(s, normed_NC, a.qkv_NE[s], w);
     rotate(args, a, s);
     attend(args, a, s);
-    c_.kernels.matmul({.a = a.heads_NE[s],
-                       .b = c_.parameters.weight(groups_.attention_output, static_cast<std::int64_t>(s)),
-                       .c = w.partial_NC[s],
-                       .transpose_b = true,
-                       .b_is_weight = true});
+    output_.forward(s, w.operands.slice.plain(a.heads_NE[s]), w.partial_NC[s], w);
   }
   join_residual(c_, {.leaves_NC = w.partial_NC,
                      .x_NC = args.x_NC,
@@ -153,33 +148,26 @@ void Attention::backward_input(const BackwardArgs& args, AttentionActivations& a
                       .branch_NC = a.branch_NC,
                       .branch_rstd_N = a.branch_rstd_N,
                       .output_norm = &output_norm_});
-  for (std::size_t s = 0; s < a.qkv_NE.size(); ++s) backward_slice(args, a, g, w, s);
+  const Operand dy_NC = w.operands.gathered_gradient.plain(g.dy_NC);
+  for (std::size_t s = 0; s < a.qkv_NE.size(); ++s) backward_slice(args, a, g, w, {.s = s, .dy_NC = dy_NC});
   c_.grains.reduce({.leaves_NC = w.partial_NC, .out_NC = w.branch_NC});
   norm_.backward(
       {.x_NC = args.x_NC, .rstd_N = a.rstd_N, .dy_NC = w.branch_NC, .dx_NC = args.dx_NC, .accumulate = true});
 }
 
-void Attention::backward_weight(const AttentionActivations& a, const BranchGradients& g) const {
+void Attention::backward_weight(const AttentionActivations& a, const BranchGradients& g, const Workspace& w) const {
+  const Operand dy = w.operands.gathered_gradient.transposed(g.dy_NC);
+  const Operand normed = w.operands.gathered.transposed(a.normed_NC);
   for (std::size_t s = 0; s < a.qkv_NE.size(); ++s) {
-    const auto slice = static_cast<std::int64_t>(s);
-    c_.kernels.matmul({.a = g.dy_NC,
-                       .b = a.heads_NE[s],
-                       .c = c_.parameters.gradient(groups_.attention_output, slice, 0),
-                       .transpose_a = true,
-                       .accumulate = true});
-    c_.kernels.matmul({.a = g.dinner_NE[s],
-                       .b = a.normed_NC,
-                       .c = c_.parameters.gradient(groups_.qkv, slice, 0),
-                       .transpose_a = true,
-                       .accumulate = true});
+    output_.backward_weight(s, dy, w.operands.slice.transposed(a.heads_NE[s]));
+    qkv_.backward_weight(s, w.operands.slice_gradient.transposed(g.dinner_NE[s]), normed);
   }
 }
 
 void Attention::backward_slice(const BackwardArgs& args, AttentionActivations& a, BranchGradients& g, Workspace& w,
-                               std::size_t s) const {
-  const auto slice = static_cast<std::int64_t>(s);
-  const Tensor& output = c_.parameters.weight(groups_.attention_output, slice);
-  c_.kernels.matmul({.a = g.dy_NC, .b = output, .c = w.dheads_NE[s], .b_is_weight = true});
+                               const Slice& slice) const {
+  const std::size_t s = slice.s;
+  output_.backward_input(s, slice.dy_NC, w.dheads_NE[s], w);
   const Heads x = attended(a, s);
   const Heads dx = split(g.dinner_NE[s]);
   c_.kernels.attention_backward({.q_BTHD = by_sequence(x.q_NHD, c_.shape),
@@ -194,8 +182,7 @@ void Attention::backward_slice(const BackwardArgs& args, AttentionActivations& a
                                  .dv_BTKD = by_sequence(dx.v_NKD, c_.shape),
                                  .scale = c_.model.attention_scale()});
   backward_rope(args, a, g.dinner_NE[s], s);
-  c_.kernels.matmul(
-      {.a = g.dinner_NE[s], .b = c_.parameters.weight(groups_.qkv, slice), .c = w.partial_NC[s], .b_is_weight = true});
+  qkv_.backward_input(s, w.operands.slice_gradient.plain(g.dinner_NE[s]), w.partial_NC[s], w);
 }
 
 void Attention::backward_rope(const BackwardArgs& args, AttentionActivations& a, const Tensor& dqkv_NE,

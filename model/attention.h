@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "model/layer_context.h"
+#include "model/linear.h"
 #include "model/norm.h"
 #include "model/parameters.h"
 #include "model/rope_table.h"
@@ -60,7 +61,7 @@ class Attention {
     Tensor dx_NC;
   };
   void backward_input(const BackwardArgs& args, AttentionActivations& a, BranchGradients& g, Workspace& w) const;
-  void backward_weight(const AttentionActivations& a, const BranchGradients& g) const;
+  void backward_weight(const AttentionActivations& a, const BranchGradients& g, const Workspace& w) const;
 
  private:
   struct Heads {  // views of one slice
@@ -71,13 +72,19 @@ class Attention {
   void normalise(const ForwardArgs& args, AttentionActivations& a) const;
   void rotate(const ForwardArgs& args, AttentionActivations& a, std::size_t s) const;
   void attend(const ForwardArgs& args, AttentionActivations& a, std::size_t s) const;
+  struct Slice {  // the backward pass of one
+    std::size_t s;
+    Operand dy_NC;  // of the branch's output
+  };
   void backward_slice(const BackwardArgs& args, AttentionActivations& a, BranchGradients& g, Workspace& w,
-                      std::size_t s) const;
+                      const Slice& slice) const;
   void backward_rope(const BackwardArgs& args, AttentionActivations& a, const Tensor& dqkv_NE, std::size_t s) const;
 
   const LayerContext& c_;
   BlockGroups groups_;
   const RopeTable& rope_;
+  Linear qkv_;
+  Linear output_;
   Norm norm_;
   Norm output_norm_;
   std::int64_t heads_;     // of one slice

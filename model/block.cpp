@@ -36,9 +36,9 @@ void Block::recompute(const Attention::ForwardArgs& args, BlockActivations& a) c
 
 void Block::backward(const Attention::BackwardArgs& args, BlockActivations& a, BlockGradients& g, Workspace& w) const {
   feed_forward_.backward_input({.x_NC = a.middle_NC, .dx_NC = args.dx_NC}, a.feed_forward, g.feed_forward, w);
-  feed_forward_.backward_weight(a.feed_forward, g.feed_forward);
+  feed_forward_.backward_weight(a.feed_forward, g.feed_forward, w);
   attention_.backward_input(args, a.attention, g.attention, w);
-  attention_.backward_weight(a.attention, g.attention);
+  attention_.backward_weight(a.attention, g.attention, w);
 }
 
 void Block::backward_input(const Attention::BackwardArgs& args, BlockActivations& a, BlockGradients& g,
@@ -47,9 +47,9 @@ void Block::backward_input(const Attention::BackwardArgs& args, BlockActivations
   attention_.backward_input(args, a.attention, g.attention, w);
 }
 
-void Block::backward_weight(const BlockActivations& a, const BlockGradients& g) const {
-  feed_forward_.backward_weight(a.feed_forward, g.feed_forward);
-  attention_.backward_weight(a.attention, g.attention);
+void Block::backward_weight(const BlockActivations& a, const BlockGradients& g, const Workspace& w) const {
+  feed_forward_.backward_weight(a.feed_forward, g.feed_forward, w);
+  attention_.backward_weight(a.attention, g.attention, w);
 }
 
 }  // namespace baekji

@@ -40,7 +40,7 @@ class Block {
   void backward(const Attention::BackwardArgs& args, BlockActivations& a, BlockGradients& g, Workspace& w) const;
   /// The same in two halves; `g` has memory for each branch and holds it in between.
   void backward_input(const Attention::BackwardArgs& args, BlockActivations& a, BlockGradients& g, Workspace& w) const;
-  void backward_weight(const BlockActivations& a, const BlockGradients& g) const;
+  void backward_weight(const BlockActivations& a, const BlockGradients& g, const Workspace& w) const;
 
  private:
   Attention attention_;

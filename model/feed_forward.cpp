@@ -20,7 +20,8 @@ void FeedForwardActivations::bind(const LayerContext& c, Arena& arena, const Fee
 
 FeedForward::FeedForward(const LayerContext& context, const BlockGroups& groups)
     : c_(context),
-      groups_(groups),
+      gate_up_(context, groups.gate_up),
+      down_(context, groups.down),
       norm_(context, groups.feed_forward_norm),
       output_norm_(context, groups.feed_forward_output_norm),
       ffn_(context.model.ffn / context.grains.map().grains()) {}
@@ -42,19 +43,11 @@ void FeedForward::recompute(const Tensor& x_NC, FeedForwardActivations& a) const
 
 void FeedForward::forward(const Tensor& x_NC, const Tensor& y_NC, FeedForwardActivations& a, Workspace& w) const {
   normalise(x_NC, a);
+  const Operand normed_NC = w.operands.gathered.plain(a.normed_NC);
   for (std::size_t s = 0; s < a.act_NF.size(); ++s) {
-    const auto slice = static_cast<std::int64_t>(s);
-    c_.kernels.matmul({.a = a.normed_NC,
-                       .b = c_.parameters.weight(groups_.gate_up, slice),
-                       .c = a.gate_up_NE[s],
-                       .transpose_b = true,
-                       .b_is_weight = true});
+    gate_up_.forward(s, normed_NC, a.gate_up_NE[s], w);
     activate(a, s);
-    c_.kernels.matmul({.a = a.act_NF[s],
-                       .b = c_.parameters.weight(groups_.down, slice),
-                       .c = w.partial_NC[s],
-                       .transpose_b = true,
-                       .b_is_weight = true});
+    down_.forward(s, w.operands.slice.plain(a.act_NF[s]), w.partial_NC[s], w);
   }
   join_residual(c_, {.leaves_NC = w.partial_NC,
                      .x_NC = x_NC,
@@ -71,41 +64,32 @@ void FeedForward::backward_input(const BackwardArgs& args, FeedForwardActivation
                       .branch_NC = a.branch_NC,
                       .branch_rstd_N = a.branch_rstd_N,
                       .output_norm = &output_norm_});
-  for (std::size_t s = 0; s < a.act_NF.size(); ++s) backward_slice(a, g, w, s);
+  const Operand dy_NC = w.operands.gathered_gradient.plain(g.dy_NC);
+  for (std::size_t s = 0; s < a.act_NF.size(); ++s) backward_slice(a, g, w, {.s = s, .dy_NC = dy_NC});
   c_.grains.reduce({.leaves_NC = w.partial_NC, .out_NC = w.branch_NC});
   norm_.backward(
       {.x_NC = args.x_NC, .rstd_N = a.rstd_N, .dy_NC = w.branch_NC, .dx_NC = args.dx_NC, .accumulate = true});
 }
 
-void FeedForward::backward_weight(const FeedForwardActivations& a, const BranchGradients& g) const {
+void FeedForward::backward_weight(const FeedForwardActivations& a, const BranchGradients& g, const Workspace& w) const {
+  const Operand dy = w.operands.gathered_gradient.transposed(g.dy_NC);
+  const Operand normed = w.operands.gathered.transposed(a.normed_NC);
   for (std::size_t s = 0; s < a.act_NF.size(); ++s) {
-    const auto slice = static_cast<std::int64_t>(s);
-    c_.kernels.matmul({.a = g.dy_NC,
-                       .b = a.act_NF[s],
-                       .c = c_.parameters.gradient(groups_.down, slice, 0),
-                       .transpose_a = true,
-                       .accumulate = true});
-    c_.kernels.matmul({.a = g.dinner_NE[s],
-                       .b = a.normed_NC,
-                       .c = c_.parameters.gradient(groups_.gate_up, slice, 0),
-                       .transpose_a = true,
-                       .accumulate = true});
+    down_.backward_weight(s, dy, w.operands.slice.transposed(a.act_NF[s]));
+    gate_up_.backward_weight(s, w.operands.slice_gradient.transposed(g.dinner_NE[s]), normed);
   }
 }
 
-void FeedForward::backward_slice(FeedForwardActivations& a, BranchGradients& g, Workspace& w, std::size_t s) const {
-  const auto slice = static_cast<std::int64_t>(s);
-  c_.kernels.matmul(
-      {.a = g.dy_NC, .b = c_.parameters.weight(groups_.down, slice), .c = w.dact_NF[s], .b_is_weight = true});
+void FeedForward::backward_slice(FeedForwardActivations& a, BranchGradients& g, Workspace& w,
+                                 const Slice& slice) const {
+  const std::size_t s = slice.s;
+  down_.backward_input(s, slice.dy_NC, w.dact_NF[s], w);
   c_.kernels.swiglu_backward({.gate_NF = a.gate_up_NE[s].columns(0, ffn_),
                               .up_NF = a.gate_up_NE[s].columns(ffn_, ffn_),
                               .dy_NF = w.dact_NF[s],
                               .dgate_NF = g.dinner_NE[s].columns(0, ffn_),
                               .dup_NF = g.dinner_NE[s].columns(ffn_, ffn_)});
-  c_.kernels.matmul({.a = g.dinner_NE[s],
-                     .b = c_.parameters.weight(groups_.gate_up, slice),
-                     .c = w.partial_NC[s],
-                     .b_is_weight = true});
+  gate_up_.backward_input(s, w.operands.slice_gradient.plain(g.dinner_NE[s]), w.partial_NC[s], w);
 }
 
 }  // namespace baekji

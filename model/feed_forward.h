@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "model/layer_context.h"
+#include "model/linear.h"
 #include "model/norm.h"
 #include "model/parameters.h"
 
@@ -37,15 +38,20 @@ class FeedForward {
     Tensor dx_NC;
   };
   void backward_input(const BackwardArgs& args, FeedForwardActivations& a, BranchGradients& g, Workspace& w) const;
-  void backward_weight(const FeedForwardActivations& a, const BranchGradients& g) const;
+  void backward_weight(const FeedForwardActivations& a, const BranchGradients& g, const Workspace& w) const;
 
  private:
   void normalise(const Tensor& x_NC, FeedForwardActivations& a) const;
   void activate(FeedForwardActivations& a, std::size_t s) const;
-  void backward_slice(FeedForwardActivations& a, BranchGradients& g, Workspace& w, std::size_t s) const;
+  struct Slice {  // the backward pass of one
+    std::size_t s;
+    Operand dy_NC;  // of the branch's output
+  };
+  void backward_slice(FeedForwardActivations& a, BranchGradients& g, Workspace& w, const Slice& slice) const;
 
   const LayerContext& c_;
-  BlockGroups groups_;
+  Linear gate_up_;
+  Linear down_;
   Norm norm_;
   Norm output_norm_;
   std::int64_t ffn_;  // of one slice

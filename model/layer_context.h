@@ -8,6 +8,7 @@
 #include "core/arena.h"
 #include "kernels/kernels.h"
 #include "model/model_config.h"
+#include "model/operand.h"
 #include "parallel/grains.h"
 #include "parallel/parameter_store.h"
 
@@ -60,8 +61,12 @@ struct Workspace {
   std::vector<Tensor> dact_NF;     ///< by local slice
   Tensor branch_NC;                ///< own tokens: a branch's gradient in compute type
   Tensor full_NC;                  ///< all tokens: gathered gradients
+  OperandBuffers operands;         ///< with fp8: what the linear layer at hand multiplies
 
   void bind(const LayerContext& c, Arena& arena, bool training);
+
+ private:
+  void bind_operands(const LayerContext& c, Arena& arena);
 };
 
 }  // namespace baekji

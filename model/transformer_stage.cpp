@@ -114,7 +114,8 @@ void TransformerStage::backward_input(const BackwardArgs& args) {
 
 void TransformerStage::backward_weight(std::int64_t slot, std::int64_t pending) {
   for (std::size_t i = blocks_.size(); i-- > 0;) {
-    blocks_[i].backward_weight(activations(at(slot), i), pending_.at(static_cast<std::size_t>(pending))[i]);
+    blocks_[i].backward_weight(activations(at(slot), i), pending_.at(static_cast<std::size_t>(pending))[i],
+                               common_.workspace);
   }
 }
 

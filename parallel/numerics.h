@@ -19,7 +19,8 @@ struct NumericsConfig {
 
   template <class V>
   void visit(V& v) {
-    v.choice("precision", precision, {"fp32", "bf16"}, "type of weights and activations (master weights are fp32)");
+    v.choice("precision", precision, {"fp32", "bf16", "fp8"},
+             "type of weights and activations (master weights are fp32); fp8: bf16, 8 bits in linear layers");
     v.field("global_batch", global_batch, "sequences per optimizer step");
     v.field("micro_batch", micro_batch, "sequences per forward pass");
     v.field("replicas", replicas, "fixed groups of the global batch, each summed in fp32, together in fixed point");
@@ -34,11 +35,14 @@ struct ElementTypes {
   DType compute = DType::kFloat32;      ///< weights, activations
   DType residual = DType::kFloat32;     ///< the residual stream and its gradient
   DType accumulator = DType::kFloat32;  ///< statistics, losses, parameter gradients
+  bool float8_linear = false;           ///< the linear layers of blocks multiply 8-bit copies
 };
 
 inline ElementTypes element_types(const NumericsConfig& numerics) {
-  const DType compute = numerics.precision == "bf16" ? DType::kBfloat16 : DType::kFloat32;
-  return {.compute = compute, .residual = numerics.residual == "fp32" ? DType::kFloat32 : compute};
+  const DType compute = numerics.precision == "fp32" ? DType::kFloat32 : DType::kBfloat16;
+  return {.compute = compute,
+          .residual = numerics.residual == "fp32" ? DType::kFloat32 : compute,
+          .float8_linear = numerics.precision == "fp8"};
 }
 
 /// Throws unless the counts divide as the contract needs (design, section 4), for one training stage.
