@@ -173,6 +173,9 @@ void check_arguments(const QuantiseArgs& args) {
   if (!args.out_NC.defined() && !args.transposed_CN.defined()) {
     throw Error("nothing to quantise into").values("out, transposed or both", "neither").at(kName);
   }
+  if (args.max.data() == args.scale.data()) {  // every block of a GPU reads max, at its own time
+    throw Error("the scale must not overwrite max").values("two tensors", "one").at(kName);
+  }
   // The type decides the scale, so there is one.
   if (args.out_NC.defined() && args.transposed_CN.defined() && args.out_NC.type() != args.transposed_CN.type()) {
     throw Error("both results of a quantisation must have one element type")

@@ -65,7 +65,7 @@ struct QuantiseArgs {
   Tensor max;            ///< fp32 [1]
   Tensor out_NC;         ///< e4m3 or e5m2; undefined: not wanted
   Tensor transposed_CN;  ///< the same values, transposed; undefined: not wanted, but one of the two must be defined
-  Tensor scale;          ///< fp32 [1], overwritten
+  Tensor scale;          ///< fp32 [1], overwritten; not max itself
 };
 
 /// y = x * rstd * gain with rstd = 1 / sqrt(mean(x^2) + eps), row by row (Zhang and Sennrich 2019, "Root mean square
