@@ -45,6 +45,11 @@ inline ElementTypes element_types(const NumericsConfig& numerics) {
           .float8_linear = numerics.precision == "fp8"};
 }
 
+/// What most of the arithmetic multiplies: the type whose ceiling `mfu` is held against.
+inline DType multiplied_type(const ElementTypes& types) {
+  return types.float8_linear ? DType::kFloat8E4M3 : types.compute;
+}
+
 /// Throws unless the counts divide as the contract needs (design, section 4), for one training stage.
 void validate(const NumericsConfig& numerics, std::int64_t context, const std::string& place);
 

@@ -1,6 +1,7 @@
 #include "trainer/engine.h"
 
 #include <algorithm>
+#include <functional>
 #include <limits>
 #include <set>
 #include <tuple>
@@ -21,12 +22,14 @@ Tensor tensor_of(std::vector<double>& values) {
   return {values.data(), DType::kFloat64, {static_cast<std::int64_t>(values.size())}};
 }
 
-// Weights that come to one place in turn (zero = 3) share their packed copies. A table that only embeds has none.
-std::int64_t packed_bytes(const ParameterStore& parameters, const Kernels& kernels, GroupId embeds_only) {
+// Weights that come to one place in turn (zero = 3) share their packed copies. A table that only embeds has none, nor
+// have weights that are multiplied in 8 bits.
+std::int64_t packed_bytes(const ParameterStore& parameters, const Kernels& kernels,
+                          const std::function<bool(GroupId)>& multiplied) {
   std::set<std::tuple<const void*, std::int64_t, std::int64_t>> counted;
   std::int64_t total = 0;
   for (GroupId id = 0; id < parameters.group_count(); ++id) {
-    if (id == embeds_only) continue;
+    if (!multiplied(id)) continue;
     for (std::int64_t s = 0; s < parameters.slice_count(id); ++s) {
       const Tensor& weight = parameters.weight(id, s);
       const bool first = counted.insert({weight.data(), weight.dim(0), weight.dim(1)}).second;
@@ -228,8 +231,12 @@ std::unique_ptr<Arena> Engine::plan(const Experiment& experiment, Kernels& kerne
     const ShardedOptimizer optimizer(experiment.optimizer, parameters, kernels, *arena);
     const StageRuntime runtime({experiment, stage, declared, kernels, parameters, grains, at.pipeline}, *arena);
     const std::vector<StageRange> ranges = stage_ranges_of(experiment, at.pipeline);
-    const bool multiplies = declared.head == declared.embedding && ranges.back().head;
-    arena->note("packed weights", packed_bytes(parameters, kernels, multiplies ? kAbsent : declared.embedding));
+    const bool float8 = element_types(experiment.numerics).float8_linear;
+    const auto multiplied = [&](GroupId id) {
+      if (id == declared.head) return ranges.back().head;
+      return id != declared.embedding && !float8;
+    };
+    arena->note("packed weights", packed_bytes(parameters, kernels, multiplied));
     arena->note("kernel scratch", kernels.scratch_bytes(stage.context, experiment.model.head_width()));
     if (!largest || arena->total_bytes() > largest->total_bytes()) largest = std::move(arena);
   }

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/config.h"
+#include "model/linear.h"
 #include "parallel/grains.h"
 #include "parallel/rank_groups.h"
 #include "proof/beacon.h"
@@ -71,6 +72,14 @@ void validate_run(const RunConfig& r, const LogConfig& log, const std::string& p
   require(r.collective_limit_s >= 1, "collective_limit_s >= 1", r.collective_limit_s);
   require(log.every >= 1, "log.every >= 1", log.every);
   require(log.detail_every >= 0, "log.detail_every >= 0", log.detail_every);
+}
+
+void validate_products(const Experiment& e) {
+  if (!element_types(e.numerics).float8_linear) return;
+  for (const TrainingStage& stage : e.stages) {
+    validate_float8(e.model, e.numerics.tensor_grains, stage.micro_batch * stage.context,
+                    fmt::format("{}, stage from step {}", e.place, stage.from_step));
+  }
 }
 
 void validate_seed(const Experiment& e, const std::string& place) {
@@ -206,6 +215,7 @@ Experiment load_experiment(const std::filesystem::path& path, std::span<const st
   validate_seed(e, section("experiment"));
   read_stages(file, e);
   validate(e.model, e.numerics.tensor_grains, section("model"));
+  validate_products(e);
   validate(e.optimizer, section("optimizer"));
   validate_run(e.run, e.log, section("run"));
   refuse_unsupported(e);

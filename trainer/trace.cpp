@@ -183,8 +183,21 @@ void TracingKernels::matmul(const MatmulArgs& args) {
   const std::string sum = name_of(args.c);
   if (!sum.empty())  // runs in another order where weight gradients wait: it does not mark a place
     note(sum + ": matmul, weight gradient", args.c);
+  else if (is_float8(args.b.type()))
+    note(fmt::format("{}: {}", last_, product_), args.c);
   else
     note_at(args.b, args.transpose_b ? "matmul, forward" : "matmul, input gradient", args.c);
+}
+
+// The 8-bit copy of a weight comes just before its product, whose operands say nothing. Copies themselves are not
+// noted: those for weight gradients come in another order where these wait.
+void TracingKernels::quantise(const QuantiseArgs& args) {
+  inner().quantise(args);
+  if (!tracing_) return;
+  const std::string place = name_of(args.in_NC);
+  if (place.empty()) return;
+  last_ = place;
+  product_ = args.transposed_CN.defined() ? "matmul, input gradient" : "matmul, forward";
 }
 
 void TracingKernels::rms_norm_forward(const RmsNormForwardArgs& args) {

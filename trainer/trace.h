@@ -63,6 +63,7 @@ class TracingKernels final : public ForwardingKernels {
   std::map<std::uint64_t, std::vector<double>> kept() const { return kept_; }
 
   void matmul(const MatmulArgs& args) override;
+  void quantise(const QuantiseArgs& args) override;
   void rms_norm_forward(const RmsNormForwardArgs& args) override;
   void rms_norm_backward(const RmsNormBackwardArgs& args) override;
   void rope_forward(const RopeForwardArgs& args) override;
@@ -87,6 +88,7 @@ class TracingKernels final : public ForwardingKernels {
   std::map<const std::byte*, std::pair<const std::byte*, std::string>> places_;  // by first byte: end, name
   bool tracing_ = false;
   std::string last_;  // the parameter of the last operation that had one
+  const char* product_ = "matmul";  // what the 8-bit copy of that parameter is for
   Trace trace_;
   std::string keep_name_;
   std::vector<std::uint64_t> keep_rows_;

@@ -53,6 +53,7 @@ class SquareMatmul {
 }  // namespace
 
 DType library_matmul_type(DType type) {
+  if (is_float8(type)) return DType::kFloat32;
   if (type != DType::kBfloat16) return type;
   // oneDNN numbers instruction sets as bit masks that hold those before them.
   const auto here = static_cast<unsigned>(dnnl::get_effective_cpu_isa());

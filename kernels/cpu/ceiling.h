@@ -9,10 +9,11 @@ namespace baekji {
 
 /// The type in which the library multiplies matrices of `type` here: fp32 for bf16 on a processor without the AVX-512
 /// that its bf16 products need. Our own products of bf16 are then made of fp32 arithmetic too, so that is the ceiling.
+/// Products of 8-bit types are always of fp32 arithmetic on a CPU.
 DType library_matmul_type(DType type);
 
 /// FLOP/s of large square matrix multiplications (oneDNN, one single-threaded call per thread of the pool at a time),
-/// the best of several rounds in about 0.3 s. `type` is kFloat32 or kBfloat16 (with fp32 accumulation;
+/// the best of several rounds in about 0.3 s. `type` is kFloat32, kBfloat16 or of 8 bits (with fp32 accumulation;
 /// library_matmul_type says what it is measured in).
 double measure_matmul_ceiling(ThreadPool& pool, DType type);
 

@@ -18,6 +18,7 @@ struct Setup {
   Recompute recompute = Recompute::kNone;
   bool split_backward = false;  ///< input and weight gradients in two passes
   bool bf16 = false;            ///< T = float only: weights and activations in bf16
+  bool float8 = false;          ///< with bf16: linear layers in 8 bits
 };
 
 /// Where a model runs when not on one rank with reference kernels.
@@ -84,7 +85,7 @@ class OracleModel {
   }
   ElementTypes types() const {
     const DType compute = setup_.bf16 ? DType::kBfloat16 : dtype_of<T>();
-    return {.compute = compute, .residual = compute, .accumulator = dtype_of<T>()};
+    return {.compute = compute, .residual = compute, .accumulator = dtype_of<T>(), .float8_linear = setup_.float8};
   }
 
   std::span<const ParameterSlice> slices() const { return store_.slices(); }

@@ -109,6 +109,24 @@ const std::vector<Overrides> kLayouts{
     {"pipeline=4", "tensor=2", "schedule='zb-h1'"},
 };
 
+// 8 bits: weights and slices of activations have a scale for each slice, gathered ones one for the micro-batch, so what
+// matters is who holds which slices and tokens, and what is computed again or later.
+const Overrides kFloat8{"numerics.precision='fp8'", "model.hidden=64", "model.ffn=128"};
+const std::vector<Overrides> kFloat8Layouts{
+    {"recompute='selective'"},
+    {"recompute='full'"},
+    {"data=3"},
+    {"data=3", "zero=3", "tensor=2"},
+    {"data=2", "zero=3", "recompute='full'"},
+    {"tensor=2"},
+    {"tensor=4", "recompute='selective'"},
+    {"pipeline=2"},
+    {"pipeline=2", "virtual_stages=2", "schedule='interleaved'", "data=2", "zero=2"},
+    {"pipeline=2", "schedule='zb-h1'"},
+    {"pipeline=2", "data=3", "zero=2", "schedule='zb-h1'"},
+    {"pipeline=4", "tensor=2", "schedule='zb-h1'"},
+};
+
 void expect_layout_agrees(const Experiment& experiment, const std::string& layout, const History& alone) {
   run_as_ranks(narrow<int>(experiment.layout.mesh().size()), [&](Communicator& world) {
     const int threads = 1 + world.rank() % 3;
@@ -116,16 +134,16 @@ void expect_layout_agrees(const Experiment& experiment, const std::string& layou
   });
 }
 
-void expect_layouts_agree(const Overrides& overrides) {
+void expect_layouts_agree(const Overrides& overrides, const std::vector<Overrides>& layouts = kLayouts) {
   const History alone = one_rank(overrides, 2);
   EXPECT_EQ(alone.roots.size(), 4U);
   EXPECT_NE(alone.roots[0], alone.roots[3]);
-  for (const Overrides& layout : kLayouts) {
+  for (const Overrides& layout : layouts) {
     const std::string name = fmt::format("{}", fmt::join(layout, " "));
     EXPECT_NO_THROW(expect_layout_agrees(experiment_of(overrides, layout), name, alone)) << name;
   }
   std::printf("%s: %zu layouts of 1 to 8 ranks give the roots of one rank over 4 steps, the last one %.16s\n",
-              fmt::format("{}", fmt::join(overrides, " ")).c_str(), kLayouts.size(), alone.roots.back().c_str());
+              fmt::format("{}", fmt::join(overrides, " ")).c_str(), layouts.size(), alone.roots.back().c_str());
 }
 
 TEST(Layout, EveryLayoutGivesTheRootOfOneRankInFp32) {
@@ -140,15 +158,17 @@ TEST(Layout, EveryLayoutGivesTheRootOfOneRankWithOutputNorms) {
   expect_layouts_agree({"numerics.precision='bf16'", "model.output_norms=true", "numerics.residual='fp32'"});
 }
 
-TEST(Layout, AnUnusableGradientVoidsTheSameStepsEverywhere) {
-  const Overrides fp32{"numerics.precision='fp32'"};
-  const Experiment experiment = experiment_of(fp32);
-  // A token that stands in some sequences: not a number in their replicas alone. A huge gain: finite sums out of range.
-  const std::int64_t token = 300;
-  for (const Poison& bad :
-       {Poison{"embedding", token * experiment.model.hidden, std::numeric_limits<float>::quiet_NaN()},
-        Poison{"embedding", token * experiment.model.hidden, std::numeric_limits<float>::infinity()},
-        Poison{"final_norm", 3, 1e7F}}) {
+TEST(Layout, EveryLayoutGivesTheRootOfOneRankInFp8) {
+  expect_layouts_agree(kFloat8, kFloat8Layouts);
+  Overrides wide = kFloat8;
+  wide.insert(wide.end(), {"model.tied_embeddings=true", "model.output_norms=true", "numerics.residual='fp32'"});
+  expect_layouts_agree(wide, {{"tensor=2", "data=2"}, {"pipeline=2", "schedule='zb-h1'"}});
+  EXPECT_NE(one_rank(kFloat8).roots, one_rank({"numerics.precision='bf16'", kFloat8[1], kFloat8[2]}).roots);
+}
+
+void expect_one_verdict(const Overrides& overrides, std::initializer_list<Poison> poisons) {
+  const Experiment experiment = experiment_of(overrides);
+  for (const Poison& bad : poisons) {
     const auto self = make_self_communicator();
     const History alone = steps_of(experiment, 1, *self, bad);
     const auto named = [](const std::string& name) { return !name.empty(); };
@@ -156,7 +176,7 @@ TEST(Layout, AnUnusableGradientVoidsTheSameStepsEverywhere) {
     EXPECT_GT(voids, 0) << bad.tensor << " " << bad.value;
     for (const Overrides& layout : {Overrides{"data=3"}, Overrides{"tensor=4"}, Overrides{"data=4", "tensor=2"},
                                     Overrides{"pipeline=2", "data=3", "zero=2"}, Overrides{"pipeline=4", "data=2"}}) {
-      const Experiment other = experiment_of(fp32, layout);
+      const Experiment other = experiment_of(overrides, layout);
       run_as_ranks(narrow<int>(other.layout.mesh().size()), [&](Communicator& world) {
         const History here = steps_of(other, 1, world, bad);
         if (here.void_parameters == alone.void_parameters && here.roots == alone.roots) return;
@@ -166,9 +186,32 @@ TEST(Layout, AnUnusableGradientVoidsTheSameStepsEverywhere) {
             .at(other.layout.mesh().describe());
       });
     }
+    const auto first = std::find_if(alone.void_parameters.begin(), alone.void_parameters.end(), named);
     std::printf("%g in %s: %td of 4 steps void, the first one for %s, in every layout\n",
-                static_cast<double>(bad.value), bad.tensor.c_str(), voids, alone.void_parameters.front().c_str());
+                static_cast<double>(bad.value), bad.tensor.c_str(), voids, first->c_str());
   }
+}
+
+// A token that stands in some sequences: not a number in their replicas alone.
+Poison bad_token(const Overrides& overrides, float value) {
+  return {"embedding", 300 * experiment_of(overrides).model.hidden, value};
+}
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+TEST(Layout, AnUnusableGradientVoidsTheSameStepsEverywhere) {
+  const Overrides fp32{"numerics.precision='fp32'"};
+  // A huge gain: finite sums out of range.
+  expect_one_verdict(fp32, {bad_token(fp32, kNan), bad_token(fp32, kInfinity), Poison{"final_norm", 3, 1e7F}});
+}
+
+// One value that is not finite makes a whole 8-bit copy so: it may not depend on the layout which one. A gain beyond
+// what bf16 holds after its product overflows in the activations; a weight makes its slice's copy NaN.
+TEST(Layout, AnUnusableActivationVoidsTheSameStepsEverywhereInFp8) {
+  expect_one_verdict(
+      kFloat8, {bad_token(kFloat8, kNan), bad_token(kFloat8, kInfinity), Poison{"layers.1.feed_forward.norm", 5, 3e38F},
+                Poison{"layers.2.attention.output", 70, kNan}, Poison{"final_norm", 3, 1e7F}});
 }
 
 TEST(Layout, FewerReplicasThanDataRanksIsRefused) {
