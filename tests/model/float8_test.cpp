@@ -36,10 +36,12 @@ double relative_distance(const std::vector<float>& a, const std::vector<float>& 
   return std::sqrt(distance / length);
 }
 
-// E4M3 rounds to 2^-4 of a value at most, 2% root mean square; E5M2 to twice that. A gradient sums independent errors
-// of two operands per product, on a way of several products.
+// Rounding to E4M3 errs by 2.5% of a value (root mean square), to E5M2 by 5%, and the errors of a dot product's terms
+// are independent: 3.5% for a product of a forward pass, 5.6% of a backward pass. Both layers have four products each
+// way, one after another: at most sqrt(8) * 3.5% = 10% in what the head sees, sqrt(8) * 5.6% = 16% more on the way
+// back, and the softmax takes differences. Anything wrong in a scale or an operand would show as 1.
 TEST(Float8, GradientsStayNearThoseOfBf16) {
-  constexpr double kTolerance = 0.2;
+  constexpr double kTolerance = 0.3;
   OracleModel<float> narrow(float8_setup(true));
   OracleModel<float> wide(float8_setup(false));
   const auto got = narrow.gradients();
@@ -57,11 +59,11 @@ TEST(Float8, GradientsStayNearThoseOfBf16) {
 TEST(Float8, RecomputationAndHalvesGiveTheSameBits) {
   const auto expected = OracleModel<float>(float8_setup(true)).gradients();
   for (const Recompute recompute : {Recompute::kFull, Recompute::kSelective}) {
-    Setup again = float8_setup(true);
+    oracle::Setup again = float8_setup(true);
     again.recompute = recompute;
     EXPECT_EQ(OracleModel<float>(again).gradients(), expected);
   }
-  Setup halves = float8_setup(true);
+  oracle::Setup halves = float8_setup(true);
   halves.split_backward = true;
   EXPECT_EQ(OracleModel<float>(halves).gradients(), expected);
 }
