@@ -184,37 +184,6 @@ void check_arguments(const QuantiseArgs& args) {
   }
 }
 
-void check_arguments(const AbsoluteMaxArgs& args) {
-  constexpr std::string_view kName = "absolute_max";
-  need_rank(args.in, 2, "in", kName);
-  shape(args.in, {args.in.dim(0), args.in.dim(1)}, "in", kName);
-  shape(args.max, {1}, "max", kName);
-}
-
-void check_arguments(const QuantiseArgs& args) {
-  constexpr std::string_view kName = "quantise";
-  need_rank(args.in_NC, 2, "in", kName);
-  const std::int64_t n = args.in_NC.dim(0);
-  const std::int64_t c = args.in_NC.dim(1);
-  shape(args.in_NC, {n, c}, "in", kName);
-  shape(args.max, {1}, "max", kName);
-  shape(args.scale, {1}, "scale", kName);
-  if (args.out_NC.defined()) shape(args.out_NC, {n, c}, "out", kName);
-  if (args.transposed_CN.defined()) shape(args.transposed_CN, {c, n}, "transposed", kName);
-  if (!args.out_NC.defined() && !args.transposed_CN.defined()) {
-    throw Error("nothing to quantise into").values("out, transposed or both", "neither").at(kName);
-  }
-  if (args.max.data() == args.scale.data()) {  // every block of a GPU reads max, at its own time
-    throw Error("the scale must not overwrite max").values("two tensors", "one").at(kName);
-  }
-  // The type decides the scale, so there is one.
-  if (args.out_NC.defined() && args.transposed_CN.defined() && args.out_NC.type() != args.transposed_CN.type()) {
-    throw Error("both results of a quantisation must have one element type")
-        .values(args.out_NC.describe(), args.transposed_CN.describe())
-        .at(kName);
-  }
-}
-
 void check_arguments(const RmsNormForwardArgs& args) {
   constexpr std::string_view kName = "rms_norm_forward";
   need_rank(args.x_NC, 2, "x", kName);
