@@ -8,9 +8,9 @@
 
 namespace baekji {
 
-/// cuBLASLt's workspace (NVIDIA advises 32 MiB on Hopper), and what norms, sorting, attention and the optimizer's
-/// tables use of the queue's scratch memory at most: the larger uses are sized by the caller's shapes and counted by
-/// them.
+/// cuBLASLt's workspace (NVIDIA advises 32 MiB on Hopper: cuBLAS documentation, cublasSetWorkspace; algorithms are
+/// chosen by it, so another size may give other bits), and what norms, sorting, attention and the optimizer's tables
+/// use of the queue's scratch memory at most: the larger uses are sized by the caller's shapes and counted by them.
 inline constexpr std::int64_t kCudaMatmulWorkspaceBytes = std::int64_t{32} << 20;
 inline constexpr std::int64_t kCudaScratchBytes = std::int64_t{64} << 20;
 

@@ -33,22 +33,22 @@ struct CudaMatmul::State {
     context.multiprocessors = info.multiprocessors;
     context.setting = fmt::format("cublasLt {}, sm_{}{}, {} multiprocessors", cublasLtGetVersion(), info.major,
                                   info.minor, info.multiprocessors);
-    workspace = allocate_memory(queue.device(), kMatmulWorkspaceBytes);
+    workspace = allocate_memory(queue.device(), kCudaMatmulWorkspaceBytes);
     if (workspace == nullptr) {
       throw Error("out of memory")
-          .values(fmt::format("{} bytes of workspace for matrix products", kMatmulWorkspaceBytes), "refused")
+          .values(fmt::format("{} bytes of workspace for matrix products", kCudaMatmulWorkspaceBytes), "refused")
           .at(queue.device().describe())
           .hint("use a smaller micro_batch, or a larger tensor or pipeline degree");
     }
     const cublasStatus_t status = cublasLtCreate(&context.handle);
-    if (status != CUBLAS_STATUS_SUCCESS) free_memory(queue.device(), workspace, kMatmulWorkspaceBytes);
+    if (status != CUBLAS_STATUS_SUCCESS) free_memory(queue.device(), workspace, kCudaMatmulWorkspaceBytes);
     check_cublas(status, "cublasLtCreate", queue.device().describe());
   }
   ~State() {
     cudaStreamSynchronize(queue.stream());
     problems.clear();
     cublasLtDestroy(context.handle);
-    free_memory(queue.device(), workspace, kMatmulWorkspaceBytes);
+    free_memory(queue.device(), workspace, kCudaMatmulWorkspaceBytes);
   }
   State(const State&) = delete;
   State& operator=(const State&) = delete;
@@ -84,7 +84,7 @@ struct CudaMatmul::State {
         cublasLtMatmul(context.handle, descriptors.operation.get(), &one, args.b.data(), descriptors.first.get(),
                        args.a.data(), descriptors.second.get(), &beta, args.c.data(), descriptors.output.get(),
                        args.c.data(), descriptors.output.get(), &algorithm.packed, workspace,
-                       static_cast<std::size_t>(kMatmulWorkspaceBytes), queue.stream());
+                       static_cast<std::size_t>(kCudaMatmulWorkspaceBytes), queue.stream());
     if (status != CUBLAS_STATUS_SUCCESS) check_cublas(status, "cublasLtMatmul", "matmul " + problem.describe());
   }
 
@@ -152,7 +152,7 @@ std::vector<CudaMatmul::TimedAlgorithm> CudaMatmul::time_algorithms(const Matmul
 }
 
 std::int64_t CudaMatmul::scratch_bytes() const {
-  return kMatmulWorkspaceBytes;
+  return kCudaMatmulWorkspaceBytes;
 }
 
 }  // namespace baekji::cuda

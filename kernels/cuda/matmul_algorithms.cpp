@@ -59,13 +59,13 @@ T configuration(const cublasLtMatmulAlgo_t& algorithm, cublasLtMatmulAlgoConfigA
   return value;
 }
 
+// An algorithm that does not tell has none: the compute type that it was asked for is then all that is known.
 std::uint64_t numerical_flags(const cublasLtMatmulAlgo_t& algorithm) {
   std::uint64_t flags = 0;
   std::size_t written = 0;
-  check_cublas(cublasLtMatmulAlgoCapGetAttribute(&algorithm, CUBLASLT_ALGO_CAP_NUMERICAL_IMPL_FLAGS, &flags,
-                                                 sizeof flags, &written),
-               "cublasLtMatmulAlgoCapGetAttribute", "an algorithm of a matrix product");
-  return flags;
+  const cublasStatus_t status = cublasLtMatmulAlgoCapGetAttribute(&algorithm, CUBLASLT_ALGO_CAP_NUMERICAL_IMPL_FLAGS,
+                                                                  &flags, sizeof flags, &written);
+  return status == CUBLAS_STATUS_SUCCESS ? flags : 0;
 }
 
 // Why the contract cannot have an algorithm; empty when it can.
@@ -80,7 +80,7 @@ std::string refusal(const MatmulAlgorithm& algorithm, const MatmulProblem& probl
   if (split != 0 && split != 1) return fmt::format("divides the inner dim by {}", split);
   const auto scheme = configuration<std::uint32_t>(algorithm.packed, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME);
   if (scheme != CUBLASLT_REDUCTION_SCHEME_NONE) return fmt::format("reduction scheme {}", scheme);
-  if (algorithm.workspace_bytes > kMatmulWorkspaceBytes) {
+  if (algorithm.workspace_bytes > kCudaMatmulWorkspaceBytes) {
     return fmt::format("needs {} bytes of workspace", algorithm.workspace_bytes);
   }
   const std::uint64_t flags = numerical_flags(algorithm.packed);
@@ -104,7 +104,7 @@ Preference preference_for(const MatmulProblem& problem, std::string_view where) 
     check_cublas(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof value),
                  "cublasLtMatmulPreferenceSetAttribute", where);
   };
-  prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<std::uint64_t>(kMatmulWorkspaceBytes));
+  prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<std::uint64_t>(kCudaMatmulWorkspaceBytes));
   prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_NONE));
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, static_cast<std::uint32_t>(problem.b.alignment));
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, static_cast<std::uint32_t>(problem.a.alignment));

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "kernels/cuda/matmul_problem.h"
+#include "kernels/cuda_planning.h"
 
 namespace baekji::cuda {
 
@@ -88,16 +89,13 @@ class MatmulTable {
 /// kernels/cuda/matmul_table.txt, as it was when the program was built.
 std::string_view built_in_matmul_table();
 
-/// The workspace that algorithms may count on, whatever the problem: NVIDIA's recommendation for Hopper (cuBLAS
-/// documentation, cublasSetWorkspace). A constant, since the library chooses by it.
-inline constexpr std::int64_t kMatmulWorkspaceBytes = std::int64_t{32} << 20;
-
 /// An algorithm that the library proposes.
 struct MatmulCandidate {
   MatmulAlgorithm algorithm;
   std::string refusal;  ///< why the contract cannot have it; empty: it can
 };
-/// The library's proposals, which it thinks best first.
+/// The library's proposals, which it thinks best first. All may count on kCudaMatmulWorkspaceBytes of workspace,
+/// whatever the problem and however much memory is free, since the library chooses by it.
 std::vector<MatmulCandidate> propose_algorithms(const MatmulProblem& problem, const MatmulDescriptors& descriptors,
                                                 const CublasContext& context);
 

@@ -42,7 +42,7 @@ class Copy {
   Copy(const Copy&) = delete;
   Copy& operator=(const Copy&) = delete;
 
-  Tensor tensor() const { return memory_ == nullptr ? Tensor() : here_.moved_to(at_, kCuda); }
+  Tensor tensor() const { return memory_ == nullptr ? Tensor() : here_.relocated(at_, kCuda); }
   void bring_back() const { copy_memory({.data = here_.data()}, {.data = at_, .device = kCuda}, size_bytes_); }
 
  private:
