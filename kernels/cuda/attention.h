@@ -1,31 +1,39 @@
 #pragma once
-// Causal attention on the GPU through cuDNN.
+// Causal attention on the GPU: cuDNN where it is deterministic, our own kernels for the rest.
 
 #include <cstdint>
-#include <memory>
 #include <string>
 
+#include "kernels/cuda/cudnn_attention.h"
 #include "kernels/cuda/queue.h"
 #include "kernels/kernels.h"
 
 namespace baekji::cuda {
 
-/// cuDNN's fused scaled-dot-product attention in bf16, the backward pass in deterministic mode; each sequence by
-/// itself, so that a row's bits do not depend on the others of the call.
+/// Attention of fp32 and bf16 tensors (all of one type; lse fp32), head widths up to 256.
+///
+/// Which kernel serves a call depends on its shapes, types, strides and whether it has a document mask, and on the
+/// device: never on values, so every layout of an experiment calls the same ones. cuDNN takes bf16 without a document
+/// mask (CudnnAttention::supports); kernels/cuda/own_attention.h takes the rest, slowly.
 class CudaAttention {
  public:
-  explicit CudaAttention(Queue& queue);
-  ~CudaAttention();
+  /// Throws Error when cuDNN is there but too old for a deterministic backward pass.
+  explicit CudaAttention(Queue& queue) : queue_(queue), cudnn_(queue) {}
 
+  /// Both throw Error on shapes, types or devices that do not go together; nothing is written then. first_BT is not
+  /// looked at on the host: a query that sees no key gets NaN.
   void forward(const AttentionForwardArgs& args);
   void backward(const AttentionBackwardArgs& args);
 
-  /// Library version and plans, for the kernel set.
+  /// Of the queue's working memory for tensors of this shape, no less than either kernel takes; needs no device.
+  static std::int64_t scratch_bytes(const AttentionShape& shape, int compute_major);
+
+  /// Library versions and the plans so far, for the kernel set.
   std::string describe() const;
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  Queue& queue_;
+  CudnnAttention cudnn_;
 };
 
 }  // namespace baekji::cuda
