@@ -192,12 +192,13 @@ INSTANTIATE_TEST_SUITE_P(BackEnds, Quantise, ::testing::Bool(), BackEndName());
 class QuantiseBits : public DeviceCase {};
 
 TEST_F(QuantiseBits, DeviceEqualsReference) {
-  constexpr std::array<std::array<std::int64_t, 2>, 9> kShapes{
-      {{1, 1}, {3, 5}, {64, 64}, {65, 63}, {128, 192}, {133, 100}, {1, 1000}, {300, 2}, {0, 16}}};
+  constexpr std::array<std::array<std::int64_t, 2>, 7> kShapes{
+      {{1, 1}, {3, 5}, {65, 63}, {128, 192}, {1, 1000}, {300, 2}, {0, 16}}};
   for (const auto& [rows, width] : kShapes) {
     for (const DType from : {kF, kB}) {
       for (const DType type : kEightBits) {
         for (const std::int64_t gap : {0, 7, 16}) {
+          if (type == DType::kFloat8E5M2 && gap != 7) continue;  // one type shows what alignment does
           expect_reference_bits(
               fmt::format("quantise {} [{}, {}] gap {} to {}", name_of(from), rows, width, gap, name_of(type)),
               [&](Kernels& kernels, TestTensors& m) -> std::vector<Tensor> {
