@@ -2,7 +2,6 @@
 
 #include "core/device_cuda.h"
 #include "kernels/check.h"
-#include "kernels/cuda/ceiling.h"
 #include "kernels/cuda/cross_entropy.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/embedding.h"
@@ -24,10 +23,6 @@ std::string CudaKernels::describe() const {
 
 std::int64_t CudaKernels::scratch_bytes(std::int64_t /*context*/, std::int64_t /*head_width*/) const {
   return matmul_.scratch_bytes();
-}
-
-double CudaKernels::measure_matmul_ceiling(DType type) const {
-  return baekji::measure_matmul_ceiling(device(), type);
 }
 
 void CudaKernels::matmul(const MatmulArgs& args) {

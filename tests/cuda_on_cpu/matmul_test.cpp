@@ -304,7 +304,7 @@ TEST_F(StandInMatmul, RefusesProductsOfEightBitsThatTheDeviceHasNot) {
   MatmulArgs args = product(kE4, kE4, kF, 16, 16, 32);
   args.transpose_b = false;
   args.b = filled(kE4, 32, 16, "b");
-  EXPECT_THAT(failure(args), HasSubstr("transpose_b = false"));
+  EXPECT_THAT(failure(args), HasSubstr("transpose_b false"));
   args = product(kE4, kE4, kF, 16, 16, 32);
   args.scale_b = {};
   EXPECT_THAT(failure(args), HasSubstr("scale"));
@@ -313,7 +313,7 @@ TEST_F(StandInMatmul, RefusesProductsOfEightBitsThatTheDeviceHasNot) {
   EXPECT_THAT(failure(args), HasSubstr("scale"));
   args = product(kE4, kE4, kB, 16, 16, 32);
   args.accumulate = true;
-  EXPECT_THAT(failure(args), HasSubstr("e4m3 x e4m3 -> bf16, accumulated"));
+  EXPECT_THAT(failure(args), HasSubstr("bf16 +="));
 }
 
 TEST_F(StandInMatmul, RefusesMemoryOfTheHost) {
