@@ -11,18 +11,18 @@ template <class T>
 void fill(const RopeTable& table, double theta, Kernels& kernels) {
   const std::int64_t positions = table.cos_PE.dim(0);
   const std::int64_t pairs = table.cos_PE.dim(1);
-  std::vector<T> cos(static_cast<std::size_t>(positions * pairs));
-  std::vector<T> sin(cos.size());
+  std::vector<T> cosines(static_cast<std::size_t>(positions * pairs));
+  std::vector<T> sines(cosines.size());
   for (std::int64_t i = 0; i < pairs; ++i) {
     const double frequency = pow_f64(theta, -static_cast<double>(i) / static_cast<double>(pairs));
     for (std::int64_t p = 0; p < positions; ++p) {
       const SinCos angle = sin_cos_f64(static_cast<double>(p) * frequency);
-      cos[static_cast<std::size_t>(p * pairs + i)] = static_cast<T>(angle.cos);
-      sin[static_cast<std::size_t>(p * pairs + i)] = static_cast<T>(angle.sin);
+      cosines[static_cast<std::size_t>(p * pairs + i)] = static_cast<T>(angle.cos);
+      sines[static_cast<std::size_t>(p * pairs + i)] = static_cast<T>(angle.sin);
     }
   }
-  kernels.upload({.from = cos.data(), .to = table.cos_PE});
-  kernels.upload({.from = sin.data(), .to = table.sin_PE});
+  kernels.upload({.from = cosines.data(), .to = table.cos_PE});
+  kernels.upload({.from = sines.data(), .to = table.sin_PE});
 }
 
 }  // namespace
