@@ -68,7 +68,9 @@ function(baekji_device)
   if(BAEKJI_WITH_CUDA)
     target_include_directories(baekji_device SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS} "${CUDNN_INCLUDE}"
       "${CUDNN_FRONTEND_INCLUDE}" "${NCCL_INCLUDE}")
-    target_link_libraries(baekji_device PRIVATE CUDA::cudart "${CUBLASLT_LIBRARY}" "${CUDNN_LIBRARY}" "${NCCL_LIBRARY}")
+    # Without the JSON library that cudnn-frontend brings (logs and files of graphs, which we have no use for); it calls NVRTC.
+    target_compile_definitions(baekji_device PRIVATE CUDNN_FRONTEND_SKIP_JSON_LIB)
+    target_link_libraries(baekji_device PRIVATE CUDA::cudart CUDA::nvrtc "${CUBLASLT_LIBRARY}" "${CUDNN_LIBRARY}" "${NCCL_LIBRARY}")
   endif()
   target_link_libraries(baekji_core PUBLIC baekji_device)
 endfunction()

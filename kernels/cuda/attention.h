@@ -13,8 +13,9 @@ namespace baekji::cuda {
 /// Attention of fp32 and bf16 tensors (all of one type; lse fp32), head widths up to 256.
 ///
 /// Which kernel serves a call depends on its shapes, types, strides and whether it has a document mask, and on the
-/// device: never on values, so every layout of an experiment calls the same ones. cuDNN takes bf16 without a document
-/// mask (CudnnAttention::supports); kernels/cuda/own_attention.h takes the rest, slowly.
+/// device: never on values, so every layout of an experiment calls the same ones. cuDNN takes bf16 in the shapes that
+/// training has (CudnnAttention::supports); kernels/cuda/own_attention.h takes the rest, slowly: fp32, fewer queries
+/// than keys (generation), odd widths.
 class CudaAttention {
  public:
   /// Throws Error when cuDNN is there but too old for a deterministic backward pass.

@@ -80,7 +80,7 @@ AttentionPointers pointers_of(const Args& args) {
 }  // namespace
 
 struct CudnnAttention::State {
-  explicit State(Queue& q) : queue(q), compute_major(cuda_info(q.device()).major) {
+  explicit State(Queue& q) : queue(q), info(cuda_info(q.device())) {
     const std::size_t version = cudnnGetVersion();
     if (version < kLeastCudnn) {
       throw Error("cuDNN is too old: its attention is not deterministic")
@@ -101,7 +101,7 @@ struct CudnnAttention::State {
   void run(const AttentionProblem& problem, AttentionPointers pointers, const Tensor& first_BT) {
     auto plan = plans.find(problem);
     if (plan == plans.end()) {
-      auto built = std::make_unique<CudnnPlan>(problem);
+      auto built = std::make_unique<CudnnPlan>(problem, info.major * 10 + info.minor);
       built->build(handle);
       plan = plans.emplace(problem, std::move(built)).first;
     }
@@ -115,7 +115,7 @@ struct CudnnAttention::State {
   }
 
   Queue& queue;
-  int compute_major = 0;
+  CudaInfo info;
   cudnnHandle_t handle = nullptr;
   std::map<AttentionProblem, std::unique_ptr<CudnnPlan>> plans;
 };
@@ -124,10 +124,10 @@ CudnnAttention::CudnnAttention(Queue& queue) : state_(std::make_unique<State>(qu
 CudnnAttention::~CudnnAttention() = default;
 
 bool CudnnAttention::supports(const AttentionForwardArgs& args) const {
-  return serves(args, state_->compute_major);
+  return serves(args, state_->info.major);
 }
 bool CudnnAttention::supports(const AttentionBackwardArgs& args) const {
-  return serves(args, state_->compute_major) && is_aligned(args.dy_BTHD) && is_aligned(args.dq_BTHD) &&
+  return serves(args, state_->info.major) && is_aligned(args.dy_BTHD) && is_aligned(args.dq_BTHD) &&
          is_aligned(args.dk_BTKD) && is_aligned(args.dv_BTKD);
 }
 

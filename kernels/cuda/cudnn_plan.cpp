@@ -111,11 +111,12 @@ struct CudnnPlan::State {
   }
 };
 
-CudnnPlan::CudnnPlan(const AttentionProblem& problem) : state_(std::make_unique<State>()) {
+CudnnPlan::CudnnPlan(const AttentionProblem& problem, int compute_capability) : state_(std::make_unique<State>()) {
   state_->problem = problem;
   state_->graph.set_io_data_type(fe::DataType_t::BFLOAT16)
       .set_intermediate_data_type(fe::DataType_t::FLOAT)
-      .set_compute_data_type(fe::DataType_t::FLOAT);
+      .set_compute_data_type(fe::DataType_t::FLOAT)
+      .set_sm_version(compute_capability);  // before the first operation, which keeps a copy
   if (problem.backward)
     state_->add_backward();
   else
@@ -159,7 +160,7 @@ void CudnnPlan::run(cudnnHandle_t handle, const AttentionPointers& tensors, void
   state_->require(state_->graph.execute(handle, pointers, workspace), "execute");
 }
 
-PlanCheck CudnnPlan::check(const std::string& device_json, int compute_capability, std::int64_t workspace_bytes) {
+PlanCheck CudnnPlan::check(const std::string& device_json, std::int64_t workspace_bytes) {
   PlanCheck check;
   fe::graph::Graph& graph = state_->graph;
   const auto good = [&](fe::error_object status) {
@@ -168,7 +169,7 @@ PlanCheck CudnnPlan::check(const std::string& device_json, int compute_capabilit
   };
   const auto device = std::make_shared<fe::DeviceProperties>();
   if (!good(device->deserialize({device_json.begin(), device_json.end()}))) return check;
-  graph.set_device_properties(device).set_sm_version(compute_capability);
+  graph.set_device_properties(device);
   check.valid = good(graph.validate());
   check.lowered = check.valid && good(graph.build_operation_graph());
   check.proposed = check.lowered && good(graph.create_execution_plans({fe::HeurMode_t::A}));

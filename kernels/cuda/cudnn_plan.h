@@ -61,8 +61,8 @@ struct PlanCheck {
 
 class CudnnPlan {
  public:
-  /// The graph. Throws nothing that depends on the device.
-  explicit CudnnPlan(const AttentionProblem& problem);
+  /// The graph, for devices of this compute capability (90, 100). What is wrong with it shows in build().
+  CudnnPlan(const AttentionProblem& problem, int compute_capability);
   ~CudnnPlan();
 
   /// Chooses an engine among those that cuDNN's heuristics (mode A) propose and that are not marked non-deterministic,
@@ -75,7 +75,7 @@ class CudnnPlan {
 
   /// build() up to the point where a device is needed, for a device given by cuDNN's own JSON form of its properties;
   /// engines that want more than `workspace_bytes` do not count. Instead of build(), once.
-  PlanCheck check(const std::string& device_json, int compute_capability, std::int64_t workspace_bytes);
+  PlanCheck check(const std::string& device_json, std::int64_t workspace_bytes);
 
  private:
   struct State;

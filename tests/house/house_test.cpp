@@ -43,10 +43,12 @@ const std::map<std::string, Names>& floors() {
 /// closing bracket: all of it).
 const std::map<std::string, Names>& library_homes() {
   static const std::map<std::string, Names> kHomes{
-      {"mpi.h>", {"parallel"}}, {"hdf5.h>", {"core"}}, {"dnnl", {"kernels"}},         {"oneapi/", {"kernels"}},
-      {"openssl/", {"core"}},   {"toml++/", {"core"}}, {"CLI/", {"trainer"}},         {"sentencepiece", {"data"}},
-      {"simdjson", {"data"}},   {"zlib.h>", {"data"}}, {"zstd.h>", {"data"}},         {"omp.h>", {"kernels"}},
-      {"spdlog/", {"trainer"}}, {"random>", {}},       {"immintrin.h>", {"kernels"}}, {"regex>", {}},
+      {"mpi.h>", {"parallel"}},      {"hdf5.h>", {"core"}},    {"dnnl", {"kernels"}},
+      {"cudnn", {"kernels"}},        {"oneapi/", {"kernels"}}, {"openssl/", {"core"}},
+      {"toml++/", {"core"}},         {"CLI/", {"trainer"}},    {"sentencepiece", {"data"}},
+      {"simdjson", {"data"}},        {"zlib.h>", {"data"}},    {"zstd.h>", {"data"}},
+      {"omp.h>", {"kernels"}},       {"spdlog/", {"trainer"}}, {"random>", {}},
+      {"immintrin.h>", {"kernels"}}, {"regex>", {}},
   };
   return kHomes;
 }
