@@ -16,9 +16,7 @@ class ForwardingKernels : public Kernels {
   std::string describe() const override { return inner_.describe(); }
   Device device() const override { return inner_.device(); }
   std::int64_t packed_weight_bytes(const Tensor& weight) const override { return inner_.packed_weight_bytes(weight); }
-  std::int64_t scratch_bytes(std::int64_t context, std::int64_t head_width) const override {
-    return inner_.scratch_bytes(context, head_width);
-  }
+  std::int64_t scratch_bytes(const WorkShape& shape) const override { return inner_.scratch_bytes(shape); }
   void weights_changed() override { inner_.weights_changed(); }
   void matmul(const MatmulArgs& args) override { inner_.matmul(args); }
   void absolute_max(const AbsoluteMaxArgs& args) override { inner_.absolute_max(args); }

@@ -304,6 +304,19 @@ struct AdamwArgs {
   float correction2 = 1;  ///< 1 - beta2^t
 };
 
+/// What an experiment asks of the operations on one rank, to plan their working memory.
+struct WorkShape {
+  std::int64_t sequences = 1;  ///< of a micro-batch
+  std::int64_t context = 1;
+  std::int64_t hidden = 1;
+  std::int64_t heads = 1;  ///< of one slice, as kv_heads
+  std::int64_t kv_heads = 1;
+  std::int64_t head_width = 1;
+  bool document_mask = false;
+  std::int64_t state_chunks = 0;  ///< that this rank updates
+  std::int64_t tokens() const { return sequences * context; }
+};
+
 /// The virtual interface. Operations are ordered: each sees the results of the ones before it.
 class Kernels {
  public:
@@ -315,9 +328,9 @@ class Kernels {
   virtual Device device() const { return {}; }
 
   /// For the memory plan: bytes that the device keeps beside a weight matrix for its two uses (b_is_weight, transposed
-  /// or not), and the working memory that operations share for sequences of `context` tokens.
+  /// or not), and the working memory that operations share.
   virtual std::int64_t packed_weight_bytes(const Tensor& /*weight*/) const { return 0; }
-  virtual std::int64_t scratch_bytes(std::int64_t /*context*/, std::int64_t /*head_width*/) const { return 0; }
+  virtual std::int64_t scratch_bytes(const WorkShape& /*shape*/) const { return 0; }
 
   virtual void matmul(const MatmulArgs& args) = 0;
   virtual void absolute_max(const AbsoluteMaxArgs& args) = 0;

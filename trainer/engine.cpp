@@ -39,6 +39,18 @@ std::int64_t packed_bytes(const ParameterStore& parameters, const Kernels& kerne
   return total;
 }
 
+WorkShape work_shape(const Experiment& e, const TrainingStage& stage, const ParameterStore& parameters) {
+  WorkShape shape{.sequences = stage.micro_batch,
+                  .context = stage.context,
+                  .hidden = e.model.hidden,
+                  .heads = e.model.heads / e.numerics.tensor_grains,
+                  .kv_heads = e.model.kv_heads / e.numerics.tensor_grains,
+                  .head_width = e.model.head_width(),
+                  .document_mask = e.model.document_mask};
+  for (const ParameterSlice& part : parameters.owned()) shape.state_chunks += ceil_div(part.count, kChunkElements);
+  return shape;
+}
+
 }  // namespace
 
 StageRuntime::StageRuntime(const Args& args, Arena& arena)
@@ -237,7 +249,7 @@ std::unique_ptr<Arena> Engine::plan(const Experiment& experiment, Kernels& kerne
       return id != declared.embedding && !float8;
     };
     arena->note("packed weights", packed_bytes(parameters, kernels, multiplied));
-    arena->note("kernel scratch", kernels.scratch_bytes(stage.context, experiment.model.head_width()));
+    arena->note("kernel scratch", kernels.scratch_bytes(work_shape(experiment, stage, parameters)));
     if (!largest || arena->total_bytes() > largest->total_bytes()) largest = std::move(arena);
   }
   return largest;

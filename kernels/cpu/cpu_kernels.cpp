@@ -54,8 +54,8 @@ std::int64_t CpuKernels::packed_weight_bytes(const Tensor& weight) const {
          CpuMatmul::packed_bytes_of(weight.type(), weight.dim(0), weight.dim(1));
 }
 
-std::int64_t CpuKernels::scratch_bytes(std::int64_t context, std::int64_t head_width) const {
-  return matmul_.scratch_bytes() + CpuAttention::scratch_bytes_of(context, head_width, pool_.threads());
+std::int64_t CpuKernels::scratch_bytes(const WorkShape& shape) const {
+  return matmul_.scratch_bytes() + CpuAttention::scratch_bytes_of(shape.context, shape.head_width, pool_.threads());
 }
 
 void CpuKernels::absolute_max(const AbsoluteMaxArgs& args) {

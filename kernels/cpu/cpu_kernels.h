@@ -18,7 +18,7 @@ class CpuKernels final : public Kernels {
   std::string describe() const override;
 
   std::int64_t packed_weight_bytes(const Tensor& weight) const override;
-  std::int64_t scratch_bytes(std::int64_t context, std::int64_t head_width) const override;
+  std::int64_t scratch_bytes(const WorkShape& shape) const override;
   void matmul(const MatmulArgs& args) override;
   void absolute_max(const AbsoluteMaxArgs& args) override;
   void quantise(const QuantiseArgs& args) override;

@@ -62,11 +62,6 @@ void CudaAttention::backward(const AttentionBackwardArgs& args) {
     own_attention_backward(args, queue_);
 }
 
-std::int64_t CudaAttention::scratch_bytes(const AttentionShape& shape, int compute_major) {
-  return std::max(own_attention_scratch_bytes(shape.sequences, shape.heads, shape.tokens),
-                  cudnn_attention_scratch_bytes(shape, compute_major));
-}
-
 std::string CudaAttention::describe() const {
   return fmt::format("attention: {}, else own kernels", cudnn_.describe());
 }

@@ -26,9 +26,6 @@ class CudaAttention {
   void forward(const AttentionForwardArgs& args);
   void backward(const AttentionBackwardArgs& args);
 
-  /// Of the queue's working memory for tensors of this shape, no less than either kernel takes; needs no device.
-  static std::int64_t scratch_bytes(const AttentionShape& shape, int compute_major);
-
   /// Library versions and the plans so far, for the kernel set.
   std::string describe() const;
 

@@ -10,6 +10,7 @@
 #include "kernels/cuda/quantise.h"
 #include "kernels/cuda/rms_norm.h"
 #include "kernels/cuda/rope.h"
+#include "kernels/cuda_planning.h"
 
 namespace baekji {
 
@@ -21,8 +22,8 @@ std::string CudaKernels::describe() const {
                      info.multiprocessors, info.runtime, matmul_.describe(), attention_.describe());
 }
 
-std::int64_t CudaKernels::scratch_bytes(std::int64_t /*context*/, std::int64_t /*head_width*/) const {
-  return matmul_.scratch_bytes();
+std::int64_t CudaKernels::scratch_bytes(const WorkShape& shape) const {
+  return cuda_scratch_bytes(shape, cuda_info(device()).major);
 }
 
 void CudaKernels::matmul(const MatmulArgs& args) {

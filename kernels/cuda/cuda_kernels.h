@@ -18,7 +18,7 @@ class CudaKernels final : public Kernels {
 
   std::string describe() const override;
   Device device() const override { return queue_.device(); }
-  std::int64_t scratch_bytes(std::int64_t context, std::int64_t head_width) const override;
+  std::int64_t scratch_bytes(const WorkShape& shape) const override;
   /// The algorithm of every matrix product so far, for the record: a table that CudaMatmul reads.
   std::string matmul_algorithms() const { return matmul_.algorithms(); }
 

@@ -6,6 +6,7 @@
 #include "core/device_cuda.h"
 #include "kernels/cuda/cudnn_plan.h"
 #include "kernels/cuda/document_bias.h"
+#include "kernels/cuda_planning.h"
 
 namespace baekji::cuda {
 namespace {
@@ -37,10 +38,6 @@ bool is_aligned(const Tensor& x_BTHD) {
          x_BTHD.stride(1) % kAlignedElements == 0 && x_BTHD.stride(2) % kAlignedElements == 0;
 }
 
-std::int64_t bias_bytes(std::int64_t sequences, std::int64_t tokens) {
-  return round_up(sequences * tokens * tokens * size_of(DType::kBfloat16), kMemoryAlignment);
-}
-
 template <class Args>
 AttentionProblem problem_of(const Args& args) {
   return {.document_mask = args.first_BT.defined(),
@@ -62,8 +59,8 @@ bool serves(const Args& args, int compute_major) {
   const std::int64_t widest = compute_major == 9 ? 256 : compute_major == 10 ? 128 : 0;
   const bool shape = q.type() == DType::kBfloat16 && q.dim(1) == args.k_BTKD.dim(1) && q.dim(1) > 1 &&
                      q.dim(3) <= widest && q.dim(3) % kAlignedElements == 0 && args.lse_BHT.contiguous();
-  const bool mask = !args.first_BT.defined() ||
-                    (q.dim(1) % kAlignedElements == 0 && bias_bytes(q.dim(0), q.dim(1)) <= kMostBiasBytes);
+  const bool mask = !args.first_BT.defined() || (q.dim(1) % kAlignedElements == 0 &&
+                                                 cuda_attention_bias_bytes(q.dim(0), q.dim(1)) <= kMostBiasBytes);
   return shape && mask && is_aligned(q) && is_aligned(args.k_BTKD) && is_aligned(args.v_BTKD) &&
          is_aligned(args.y_BTHD);
 }
@@ -105,7 +102,7 @@ struct CudnnAttention::State {
       built->build(handle);
       plan = plans.emplace(problem, std::move(built)).first;
     }
-    const std::int64_t bias = problem.document_mask ? bias_bytes(problem.sequences, problem.tokens) : 0;
+    const std::int64_t bias = problem.document_mask ? cuda_attention_bias_bytes(problem.sequences, problem.tokens) : 0;
     auto* const scratch = static_cast<std::byte*>(queue.scratch(bias + plan->second->workspace_bytes()));
     if (problem.document_mask) {
       pointers.bias = scratch;
@@ -157,20 +154,6 @@ std::string CudnnAttention::describe() const {
   }
   return fmt::format("{}{}{}{}", version_text(cudnnGetVersion()), plans.empty() ? "" : " (", plans,
                      plans.empty() ? "" : ")");
-}
-
-std::int64_t cudnn_attention_scratch_bytes(const AttentionShape& shape, int compute_major) {
-  // Measured against cuDNN itself: tests/kernels/cuda_attention_graph_test.cpp.
-  constexpr std::int64_t kSmall = 1024;
-  constexpr std::int64_t kFloat = size_of(DType::kFloat32);
-  const std::int64_t rows = shape.sequences * shape.heads * shape.tokens;
-  const std::int64_t statistics = rows * kFloat;
-  const std::int64_t full_heads = shape.heads == shape.kv_heads ? 0 : 2 * rows * shape.width * kFloat;
-  const std::int64_t scores = compute_major == 9 ? shape.sequences * shape.heads * round_up(shape.tokens, 64) *
-                                                       round_up(shape.tokens, 128) * size_of(DType::kBfloat16)
-                                                 : 0;
-  const std::int64_t bias = shape.document_mask ? bias_bytes(shape.sequences, shape.tokens) : 0;
-  return bias + scores + full_heads + statistics + kSmall;
 }
 
 }  // namespace baekji::cuda

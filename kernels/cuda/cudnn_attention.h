@@ -10,16 +10,6 @@
 
 namespace baekji::cuda {
 
-/// What memory attention takes is planned from.
-struct AttentionShape {
-  std::int64_t sequences = 0;
-  std::int64_t tokens = 0;  ///< per sequence
-  std::int64_t heads = 0;
-  std::int64_t kv_heads = 0;
-  std::int64_t width = 0;
-  bool document_mask = false;
-};
-
 /// Scaled-dot-product attention of cuDNN's graph interface in bf16, the backward pass with the deterministic algorithm.
 /// A plan is made for each new shape, which takes seconds and compiles; after that nothing is allocated.
 ///
@@ -47,9 +37,5 @@ class CudnnAttention {
   struct State;
   std::unique_ptr<State> state_;
 };
-
-/// No less working memory than cuDNN 9.19 asks for, forward or backward, on a device of this compute capability. On
-/// Hopper it is quadratic in the tokens: the deterministic backward pass stores the gradients of all scores.
-std::int64_t cudnn_attention_scratch_bytes(const AttentionShape& shape, int compute_major);
 
 }  // namespace baekji::cuda

@@ -18,9 +18,7 @@ namespace baekji::cuda {
 inline constexpr std::int64_t kOwnAttentionWidth = 256;
 
 void own_attention_forward(const AttentionForwardArgs& args, Queue& queue);
-/// Takes own_attention_scratch_bytes() of the queue's working memory.
+/// Takes cuda_own_attention_scratch_bytes() (kernels/cuda_planning.h) of the queue's working memory.
 void own_attention_backward(const AttentionBackwardArgs& args, Queue& queue);
-/// Working memory of a backward pass over so many sequences, query heads and queries.
-std::int64_t own_attention_scratch_bytes(std::int64_t sequences, std::int64_t heads, std::int64_t queries);
 
 }  // namespace baekji::cuda

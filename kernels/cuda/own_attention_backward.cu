@@ -1,4 +1,5 @@
 #include "kernels/cuda/own_attention.cuh"
+#include "kernels/cuda_planning.h"
 
 namespace baekji::cuda {
 namespace {
@@ -220,7 +221,7 @@ struct Backward {
     constexpr std::int64_t kKeyBytes = BackwardMemory<kWidth>::kKeyBytes;
     const Tensor& q = args.q_BTHD;
     const Tensor& k = args.k_BTKD;
-    void* const scratch = queue.scratch(own_attention_scratch_bytes(q.dim(0), q.dim(2), q.dim(1)));
+    void* const scratch = queue.scratch(cuda_own_attention_scratch_bytes(q.dim(0), q.dim(2), q.dim(1)));
     const BackwardArguments<Element> arguments = arguments_of<Element>(args, static_cast<float*>(scratch));
     const std::int64_t rows = q.dim(0) * q.dim(2) * q.dim(1);
     const auto sequences = narrow<unsigned>(q.dim(0));
@@ -239,10 +240,6 @@ struct Backward {
 };
 
 }  // namespace
-
-std::int64_t own_attention_scratch_bytes(std::int64_t sequences, std::int64_t heads, std::int64_t queries) {
-  return sequences * heads * queries * size_of(DType::kFloat32);
-}
 
 void own_attention_backward(const AttentionBackwardArgs& args, Queue& queue) {
   launch_for_shape<Backward>(args, queue);

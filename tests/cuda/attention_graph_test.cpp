@@ -8,6 +8,7 @@
 
 #include "kernels/cuda/cudnn_attention.h"
 #include "kernels/cuda/cudnn_plan.h"
+#include "kernels/cuda_planning.h"
 
 namespace baekji::cuda {
 namespace {
@@ -78,6 +79,15 @@ std::vector<Shape> shapes() {
           {"an odd length", 1, 4000, 8, 2, 96}};
 }
 
+WorkShape work_shape_of(const Shape& s, bool documents) {
+  return {.sequences = s.sequences,
+          .context = s.tokens,
+          .heads = s.heads,
+          .kv_heads = s.kv_heads,
+          .head_width = s.width,
+          .document_mask = documents};
+}
+
 /// cuDNN loads the driver to ask it nothing of importance: where there is none, the toolkit's stub will do. It is found
 /// by its name inside the process.
 bool driver_or_stub() {
@@ -92,10 +102,10 @@ TEST(AttentionGraph, CudnnHasDeterministicEnginesWithinThePlannedMemory) {
   for (const DescribedDevice& device : devices()) {
     for (const Shape& s : shapes()) {
       for (const bool documents : {false, true}) {
-        const AttentionShape shape{s.sequences, s.tokens, s.heads, s.kv_heads, s.width, documents};
+        const WorkShape shape = work_shape_of(s, documents);
         const std::int64_t bias = documents ? s.sequences * s.tokens * s.tokens * 2 : 0;
         // The caller's part, and what the front end keeps for itself.
-        const std::int64_t planned = cudnn_attention_scratch_bytes(shape, device.major()) - bias;
+        const std::int64_t planned = cuda_attention_scratch_bytes(shape, device.major()) - bias;
         const std::int64_t statistics = s.sequences * s.heads * s.tokens * 4;
         for (const bool backward : {false, true}) {
           const AttentionProblem problem = problem_of(s, backward, documents);
@@ -120,9 +130,9 @@ TEST(AttentionGraph, ThePlannedMemoryIsNotMuchMoreThanNeeded) {
   if (!driver_or_stub()) GTEST_SKIP() << "no driver and no stub of it";
   for (const DescribedDevice& device : devices()) {
     const Shape s = shapes()[2];
-    const AttentionShape shape{s.sequences, s.tokens, s.heads, s.kv_heads, s.width};
+    const WorkShape shape = work_shape_of(s, false);
     CudnnPlan plan(problem_of(s, true, false), device.compute_capability);
-    const PlanCheck check = plan.check(device.json(), cudnn_attention_scratch_bytes(shape, device.major()) / 2);
+    const PlanCheck check = plan.check(device.json(), cuda_attention_scratch_bytes(shape, device.major()) / 2);
     EXPECT_FALSE(check.supported) << device.name;
   }
 }

@@ -25,8 +25,4 @@ std::string CudnnAttention::describe() const {
   return "no cuDNN";
 }
 
-std::int64_t cudnn_attention_scratch_bytes(const AttentionShape& /*shape*/, int /*compute_major*/) {
-  return 0;
-}
-
 }  // namespace baekji::cuda

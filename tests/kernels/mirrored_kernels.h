@@ -26,9 +26,7 @@ class MirroredKernels final : public Kernels {
 
   std::string describe() const override { return inner_.describe(); }
   std::int64_t packed_weight_bytes(const Tensor& weight) const override { return inner_.packed_weight_bytes(weight); }
-  std::int64_t scratch_bytes(std::int64_t context, std::int64_t head_width) const override {
-    return inner_.scratch_bytes(context, head_width);
-  }
+  std::int64_t scratch_bytes(const WorkShape& shape) const override { return inner_.scratch_bytes(shape); }
   void weights_changed() override { inner_.weights_changed(); }
 
   void matmul(const MatmulArgs& args) override {
