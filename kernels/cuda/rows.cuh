@@ -60,7 +60,7 @@ struct Rows {
 };
 template <class T>
 Rows<T> rows_of(const Tensor& tensor) {
-  return {tensor.device_as<T>(), tensor.stride(0)};
+  return {tensor.device_as<std::remove_const_t<T>>(), tensor.stride(0)};
 }
 
 /// Whether row after row of each of them begins at a multiple of 16 bytes, so that vectors serve all but a row's tail.

@@ -3,7 +3,7 @@
 // tensors read into and written from vectors of it.
 //
 // Complex scalars serve complex-step differentiation (Squire and Trapp 1998): nothing here conjugates or takes an
-// absolute value, so every operation stays analytic.
+// absolute value, so every operation stays analytic. What kernels on a GPU use is constexpr, in fp32 (core/functions.h).
 
 #include <cmath>
 #include <complex>
@@ -16,7 +16,7 @@
 
 namespace baekji::reference {
 
-inline float exp_of(float x) {
+constexpr float exp_of(float x) {
   return exp_f32(x);
 }
 inline double exp_of(double x) {
@@ -28,7 +28,7 @@ inline Complex exp_of(Complex x) {
 
 /// log of a sum of exponentials. log_f64 serves finite positive numbers only; the others give what IEEE would, so that
 /// a NaN among the logits stays visible in the loss.
-inline float log_of(float x) {
+constexpr float log_of(float x) {
   if (x > 0.0F && x <= std::numeric_limits<float>::max()) return static_cast<float>(log_f64(static_cast<double>(x)));
   if (x == 0.0F) return -std::numeric_limits<float>::infinity();
   return x > 0.0F ? x : std::numeric_limits<float>::quiet_NaN();
@@ -50,7 +50,7 @@ inline Complex sqrt_of(Complex x) {
   return std::sqrt(x);
 }
 
-inline float real_of(float x) {
+constexpr float real_of(float x) {
   return x;
 }
 inline double real_of(double x) {
@@ -73,7 +73,7 @@ inline Complex multiply_add(Complex a, Complex b, Complex c) {
 
 /// 1 / (1 + e^-x), through e^-|x| so that nothing overflows.
 template <class Scalar>
-Scalar sigmoid_of(Scalar x) {
+constexpr Scalar sigmoid_of(Scalar x) {
   const bool negative = real_of(x) < 0;
   const Scalar e = exp_of(negative ? x : -x);
   return (negative ? e : Scalar(1)) / (Scalar(1) + e);

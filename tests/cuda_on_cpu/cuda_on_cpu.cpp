@@ -1,6 +1,7 @@
 // The stand-in for the CUDA runtime: include/cuda_runtime.h says what it is.
 
 #include <cuda_runtime.h>
+#include <setjmp.h>
 #include <sys/mman.h>
 #include <ucontext.h>
 
@@ -158,7 +159,9 @@ class BlockRun {
     bool done = false;
   };
   struct Fiber {
-    ucontext_t context{};
+    ucontext_t context{};  // of its beginning
+    jmp_buf at{};          // where it waits
+    bool begun = false;
     std::unique_ptr<std::byte[]> stack;
     std::size_t thread = 0;
     bool done = false;
@@ -184,13 +187,18 @@ class BlockRun {
     if (fiber.done) return;
     active_fiber_ = &fiber;
     set_active(fiber.thread);
-    swapcontext(&scheduler_, &fiber.context);
+    // Jumps, once a fiber has its stack: swapcontext() asks the kernel for the signal mask at every switch.
+    if (_setjmp(scheduler_) == 0) {
+      if (fiber.begun) _longjmp(fiber.at, 1);
+      fiber.begun = true;
+      setcontext(&fiber.context);
+    }
     if (fiber.done && fiber.stack) spare_stacks_.push_back(std::move(fiber.stack));
   }
   static void enter() {
     current_->run_threads();
     current_->active_fiber_->done = true;
-    swapcontext(&current_->active_fiber_->context, &current_->scheduler_);
+    _longjmp(current_->scheduler_, 1);
   }
   void run_threads() {
     while (started_ < threads_ && !failure_) {
@@ -224,10 +232,10 @@ class BlockRun {
     };
     Fiber& fiber = *active_fiber_;
     while (!arrived()) {
-      swapcontext(&fiber.context, &scheduler_);
+      if (_setjmp(fiber.at) == 0) _longjmp(scheduler_, 1);
       if (failure_) {  // the block is lost; leave its stack as it is
         fiber.done = true;
-        swapcontext(&fiber.context, &scheduler_);
+        _longjmp(scheduler_, 1);
       }
     }
     ++progress_;
@@ -241,7 +249,7 @@ class BlockRun {
   std::vector<State> states_;
   std::vector<std::array<std::byte, 16>> slots_;
   std::vector<std::unique_ptr<Fiber>> fibers_;
-  ucontext_t scheduler_{};
+  jmp_buf scheduler_{};
   Fiber* active_fiber_ = nullptr;
   std::size_t active_ = 0;
   std::size_t started_ = 0;

@@ -1,6 +1,7 @@
 #pragma once
 // Tensors for tests: owned memory, reproducible values, padded rows.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -49,7 +50,9 @@ class TestTensors {
  public:
   /// [rows, columns] with `gap` unused elements behind each row.
   Tensor matrix(DType type, std::int64_t rows, std::int64_t columns, std::int64_t gap = 0) {
-    return Tensor(memory((rows * (columns + gap) + 1) * size_of(type)), type, {rows, columns + gap})
+    // Memory of a row even for none: a column range of it lies within its block.
+    const std::int64_t pitch = columns + gap;
+    return Tensor(memory((std::max<std::int64_t>(rows, 1) * pitch + 1) * size_of(type)), type, {rows, pitch})
         .columns(0, columns);
   }
   /// [n, heads, width], a column range of wider rows.
