@@ -154,11 +154,14 @@ __device__ void stage_row(const T* from, T* to, std::int64_t width, bool vectors
   for (std::int64_t i = whole * kWide + thread; i < width; i += threads) to[i] = from[i];
 }
 
+/// Half of the 32 banks of shared memory.
+inline constexpr std::int64_t kBankShift = 64;
+
 /// Bytes from one staged row of `width` elements of T to the next: a multiple of 16, and half of the 32 banks off, so
 /// that the two half-warps of a warp read their rows without conflict.
 template <class T>
 std::int64_t staged_row_bytes(std::int64_t width) {
-  return round_up(width * static_cast<std::int64_t>(sizeof(T)), 128) + 64;
+  return round_up(width * static_cast<std::int64_t>(sizeof(T)), 2 * kBankShift) + kBankShift;
 }
 
 /// lane_tree of reduce.h over 16 neighbouring threads, the result in all of them: each adds its partner's value, and
