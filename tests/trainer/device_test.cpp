@@ -26,7 +26,7 @@ class DeviceTraining : public testing::Test {
   }
 };
 
-Experiment experiment_of(Overrides overrides, const Overrides& layout, std::string_view device = "cuda") {
+Experiment device_experiment(Overrides overrides, const Overrides& layout, std::string_view device = "cuda") {
   overrides.insert(overrides.end(), {"model.layers=2", "numerics.replicas=2", "numerics.micro_batch=1",
                                      "numerics.global_batch=4", fmt::format("layout.device='{}'", device)});
   for (const std::string& key : layout) overrides.push_back("layout." + key);
@@ -40,17 +40,17 @@ struct DeviceHistory {
   bool operator==(const DeviceHistory&) const = default;
 };
 
-constexpr std::int64_t kSteps = 2;
+constexpr std::int64_t kDeviceSteps = 2;
 
 // One element of the master weights, written where the device has it.
-void spoil(const StateShard& shard, float value) {
+void spoil_first(const StateShard& shard, float value) {
   std::vector<float> buffer;
   const StateRange range{.shard = shard, .kind = StateKind::kMaster, .begin = 0, .count = 1};
   values_to_write(range, buffer)[0] = value;
   write_back(range, buffer);
 }
 
-DeviceHistory history_of(const Experiment& e, Communicator& world, float bad = 0) {
+DeviceHistory device_history_of(const Experiment& e, Communicator& world, float bad = 0) {
   const Loader loader = open_inputs(e).loader;
   ThreadPool pool(1);
   const auto kernels = make_kernels(e.layout, pool, {.ranks = world.size(), .rank = world.rank()});
@@ -59,11 +59,11 @@ DeviceHistory history_of(const Experiment& e, Communicator& world, float bad = 0
   fill_genesis(engine.shards(), static_cast<std::uint64_t>(e.identity.seed), pool);
   for (const StateShard& shard : engine.shards()) {
     const bool here = shard.tensor->name == "layers.1.feed_forward.norm" && shard.begin == 0;
-    if (bad != 0 && here) spoil(shard, bad);
+    if (bad != 0 && here) spoil_first(shard, bad);
   }
   engine.state_changed();
   DeviceHistory history;
-  for (std::int64_t step = 1; step <= kSteps; ++step) {
+  for (std::int64_t step = 1; step <= kDeviceSteps; ++step) {
     const StepResult result = engine.step(step, step);
     history.losses.push_back(result.loss);
     history.void_parameters.push_back(result.outcome.void_parameter);
@@ -72,9 +72,9 @@ DeviceHistory history_of(const Experiment& e, Communicator& world, float bad = 0
   return history;
 }
 
-DeviceHistory alone(const Experiment& e, float bad = 0) {
+DeviceHistory device_alone(const Experiment& e, float bad = 0) {
   const auto self = make_self_communicator();
-  return history_of(e, *self, bad);
+  return device_history_of(e, *self, bad);
 }
 
 const std::vector<Overrides> kDeviceLayouts{
@@ -82,13 +82,13 @@ const std::vector<Overrides> kDeviceLayouts{
     {"tensor=2", "data=2"}, {"pipeline=2", "schedule='zb-h1'"}, {"pipeline=2", "tensor=2"}};
 
 void expect_device_layouts(const Overrides& overrides, float bad = 0) {
-  const DeviceHistory want = alone(experiment_of(overrides, {}), bad);
-  EXPECT_EQ(alone(experiment_of(overrides, {}), bad), want) << "the same run again";
+  const DeviceHistory want = device_alone(device_experiment(overrides, {}), bad);
+  EXPECT_EQ(device_alone(device_experiment(overrides, {}), bad), want) << "the same run again";
   for (const Overrides& layout : kDeviceLayouts) {
     const std::string name = fmt::format("{}", fmt::join(layout, " "));
-    const Experiment e = experiment_of(overrides, layout);
+    const Experiment e = device_experiment(overrides, layout);
     EXPECT_NO_THROW(run_as_ranks(narrow<int>(e.layout.mesh().size()), [&](Communicator& world) {
-      if (history_of(e, world, bad) != want) throw Error("another history than one rank's").at(name);
+      if (device_history_of(e, world, bad) != want) throw Error("another history than one rank's").at(name);
     })) << name;
   }
   std::printf("%zu layouts on %s give the roots of one rank, the last one %.16s\n", kDeviceLayouts.size(),
@@ -105,7 +105,7 @@ TEST_F(DeviceTraining, EveryLayoutGivesTheRootOfOneRankInFp32) {
 
 TEST_F(DeviceTraining, AnOverflowMakesTheStepVoidInEveryLayout) {
   const Overrides overrides{"numerics.precision='bf16'"};
-  const DeviceHistory spoiled = alone(experiment_of(overrides, {}), HUGE_VALF);
+  const DeviceHistory spoiled = device_alone(device_experiment(overrides, {}), HUGE_VALF);
   EXPECT_FALSE(spoiled.void_parameters.front().empty());
   EXPECT_EQ(spoiled.roots[0], spoiled.roots[1]) << "a void step changes nothing";
   expect_device_layouts(overrides, HUGE_VALF);
@@ -114,8 +114,8 @@ TEST_F(DeviceTraining, AnOverflowMakesTheStepVoidInEveryLayout) {
 TEST_F(DeviceTraining, LossesAgreeWithTheCpu) {
   for (const auto& [precision, tolerance] : {std::pair{"fp32", 2e-5}, std::pair{"bf16", 5e-3}}) {
     const Overrides overrides{fmt::format("numerics.precision='{}'", precision)};
-    const DeviceHistory device = alone(experiment_of(overrides, {}));
-    const DeviceHistory cpu = alone(experiment_of(overrides, {}, "cpu"));
+    const DeviceHistory device = device_alone(device_experiment(overrides, {}));
+    const DeviceHistory cpu = device_alone(device_experiment(overrides, {}, "cpu"));
     for (std::size_t i = 0; i < cpu.losses.size(); ++i) {
       EXPECT_NEAR(device.losses[i] / cpu.losses[i], 1, tolerance) << precision << ", step " << i + 1;
       std::printf("%s step %zu: loss %.6f on the device, %.6f on the CPU\n", precision, i + 1, device.losses[i],
