@@ -35,6 +35,8 @@ if(BAEKJI_NATIVE)
     # AVX-512 machines: gcc 12 would otherwise keep to 256-bit vectors.
     baekji_compile_options(-mprefer-vector-width=512)
   endif()
+elseif(BAEKJI_MARCH)
+  baekji_compile_options(-march=${BAEKJI_MARCH})
 endif()
 if(BAEKJI_SANITIZE)
   baekji_compile_options(-fsanitize=${BAEKJI_SANITIZE} -fno-sanitize-recover=all)

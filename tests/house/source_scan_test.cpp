@@ -69,6 +69,25 @@ static int free_function(
   EXPECT_EQ(all[2].lines, 7);
 }
 
+TEST(SourceScanTest, FindsKernels) {
+  const std::string code = blank_literals(R"(namespace {
+template <class T>
+__global__ void __launch_bounds__(256) twice(T* x, std::int64_t count) {
+  extern __shared__ float buffer[];
+  __shared__ T sums[32];
+  x[threadIdx.x] *= 2;
+}
+__constant__ float kTable[2] = {1, 2};
+__device__ inline float half(float x) { return x / 2; }
+}
+)");
+  const std::vector<Function> all = FunctionFinder(code).run();
+  ASSERT_EQ(all.size(), 2U);
+  EXPECT_EQ(all[0].first_line, 2);
+  EXPECT_EQ(all[0].lines, 6);
+  EXPECT_TRUE(all[1].head.starts_with("__device__ inline float half("));
+}
+
 TEST(SourceScanTest, FindsPythonFunctions) {
   const std::vector<Function> all =
       python_functions("def f(a,\n      b\n):\n  x\n\n  y\n\nz\nclass C:\n  def g(self):\n    return 1\n");
