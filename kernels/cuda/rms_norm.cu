@@ -80,14 +80,14 @@ struct ForwardCall {
   float eps;
 };
 
-template <class X, class Y>
+template <bool Staged, class X, class Y>
 __global__ void __launch_bounds__(kThreads) forward(ForwardCall<X, Y> call) {
   __shared__ float row_rstd[kMostRows];
   const Plan& plan = call.plan;
   const std::int64_t width = plan.width;
   const Place place(plan, blockIdx.x);
   const X* x = place.works ? call.x[place.row] : nullptr;
-  if (plan.staged) {
+  if constexpr (Staged) {
     X* const staged = static_cast<X*>(static_cast<void*>(dynamic_shared<std::byte>() + place.slot * plan.row_bytes));
     if (place.works) stage_row(x, staged, width, plan.vectors, place.thread, place.team);
     x = staged;
@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(kThreads) forward(ForwardCall<X, Y> call) {
   Y* const y = call.y[place.row];
   for (std::int64_t i = std::int64_t{place.thread} * kGroup; i < width; i += std::int64_t{place.team} * kGroup) {
     const std::int64_t left = width - i;
-    Group<kGroup> group = load_group<kGroup>(x + i, left, plan.vectors || plan.staged);
+    Group<kGroup> group = load_group<kGroup>(x + i, left, plan.vectors || Staged);
     const Group<kGroup> gain = load_group<kGroup>(call.gain + i, left, plan.vectors);
 #pragma unroll
     for (int k = 0; k < kGroup; ++k) group.value[k] = group.value[k] * rstd * gain.value[k];
@@ -129,7 +129,7 @@ struct BackwardCall {
   bool accumulate;
 };
 
-template <class X, class Y>
+template <bool Staged, class X, class Y>
 __global__ void __launch_bounds__(kThreads) backward_dx(BackwardCall<X, Y> call) {
   __shared__ float row_mean[kMostRows];
   const Plan& plan = call.plan;
@@ -137,7 +137,7 @@ __global__ void __launch_bounds__(kThreads) backward_dx(BackwardCall<X, Y> call)
   const Place place(plan, std::int64_t{gridDim.x} - 1 - blockIdx.x);
   const X* x = place.works ? call.x[place.row] : nullptr;
   const Y* dy = place.works ? call.dy[place.row] : nullptr;
-  if (plan.staged) {
+  if constexpr (Staged) {
     std::byte* const at = dynamic_shared<std::byte>() + place.slot * plan.row_bytes;
     X* const staged_x = static_cast<X*>(static_cast<void*>(at));
     Y* const staged_dy = static_cast<Y*>(static_cast<void*>(at + call.dy_offset));
@@ -159,7 +159,7 @@ __global__ void __launch_bounds__(kThreads) backward_dx(BackwardCall<X, Y> call)
   if (!place.works) return;
   const float mean = row_mean[place.slot];
   constexpr int kGroup = kPerVector<X>;
-  const bool fast_reads = plan.vectors || plan.staged;
+  const bool fast_reads = plan.vectors || Staged;
   X* const dx = call.dx[place.row];
   for (std::int64_t i = std::int64_t{place.thread} * kGroup; i < width; i += std::int64_t{place.team} * kGroup) {
     const std::int64_t left = width - i;
@@ -261,7 +261,8 @@ void rms_norm_forward(const RmsNormForwardArgs& args, Queue& queue) {
                              .rstd = args.rstd_N.device_as<float>(),
                              .eps = static_cast<float>(args.eps)};
       call.plan.vectors = vector_rows(args.x_NC, args.gain_C, args.y_NC);
-      launch_rows(call.plan, queue.stream(), kName, forward<X, Y>, call);
+      launch_rows(call.plan, queue.stream(), kName, call.plan.staged ? forward<true, X, Y> : forward<false, X, Y>,
+                  call);
     });
   });
 }
@@ -285,7 +286,8 @@ void rms_norm_backward(const RmsNormBackwardArgs& args, Queue& queue) {
                               .dy_offset = x_bytes,
                               .accumulate = args.accumulate};
       call.plan.vectors = vector_rows(args.x_NC, args.gain_C, args.dy_NC, args.dx_NC);
-      launch_rows(call.plan, queue.stream(), kName, backward_dx<X, Y>, call);
+      launch_rows(call.plan, queue.stream(), kName,
+                  call.plan.staged ? backward_dx<true, X, Y> : backward_dx<false, X, Y>, call);
     });
   });
 }

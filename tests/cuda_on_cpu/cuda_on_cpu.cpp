@@ -18,9 +18,11 @@
 #include <vector>
 
 namespace baekji::cuda {
-// Dynamic shared memory of the block that this thread of the host runs (kernels/cuda/launch.cuh).
+// Dynamic shared memory of the block that this thread of the host runs (kernels/cuda/launch.cuh). Where it is declared,
+// the compiler cannot know that it needs no initialising, and calls the function for that; it exists only if there is
+// something to do, so the first byte's value is made one that is not a constant.
 extern thread_local std::byte dynamic_shared_bytes[];
-alignas(128) thread_local std::byte dynamic_shared_bytes[232448];
+alignas(128) thread_local std::byte dynamic_shared_bytes[232448] = {std::byte{threadIdx.x != 0}};
 }  // namespace baekji::cuda
 
 namespace cuda_on_cpu {
