@@ -3,7 +3,8 @@
 // tensors read into and written from vectors of it.
 //
 // Complex scalars serve complex-step differentiation (Squire and Trapp 1998): nothing here conjugates or takes an
-// absolute value, so every operation stays analytic. What kernels on a GPU use is constexpr, in fp32 (core/functions.h).
+// absolute value, so every operation stays analytic. What kernels on a GPU use is constexpr, in fp32
+// (core/functions.h).
 
 #include <cmath>
 #include <complex>
