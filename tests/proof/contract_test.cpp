@@ -99,10 +99,12 @@ TEST(KernelSet, NumericsDigestIsThatOfTheSources) {
       if (entry.last_write_time() > built) GTEST_SKIP() << entry.path() << " changed since this binary was built";
     }
   }
-  const std::string find = "cd " BAEKJI_SOURCE_DIR
-                           " && LC_ALL=C; export LC_ALL; { ls core/float8.h core/functions.h core/types.h core/random.h "
-                           "core/random.cpp; find kernels model parallel -name '*.h' -o -name '*.cpp'; }"
-                           " | sort | xargs sha256sum | sha256sum";
+  const std::string find =
+      "cd " BAEKJI_SOURCE_DIR
+      " && LC_ALL=C; export LC_ALL; { ls core/float8.h core/functions.h core/types.h core/random.h "
+      "core/random.cpp; find kernels model parallel -name '*.h' -o -name '*.cpp'; "
+      "find kernels -name '*.cu' -o -name '*.cuh' -o -name '*_table.txt'; }"
+      " | sort | xargs sha256sum | sha256sum";
   FILE* const pipe = popen(find.c_str(), "r");
   ASSERT_NE(nullptr, pipe);
   char hex[65] = {};
