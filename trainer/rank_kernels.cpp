@@ -68,9 +68,9 @@ KernelSet kernel_set_of(const Kernels& kernels) {
 
 double measure_ceiling(const Experiment& experiment, const Kernels& kernels, ThreadPool& pool) {
   if (!experiment.log.measure_ceiling) return 0;
-  const DType type = element_types(experiment.numerics).compute;
+  const DType type = multiplied_type(element_types(experiment.numerics));
   if (kernels.device().is_host()) return measure_matmul_ceiling(pool, type);
-  return measure_matmul_ceiling(kernels.device(), experiment.numerics.precision == "fp8" ? DType::kFloat8E4M3 : type);
+  return measure_matmul_ceiling(kernels.device(), type);
 }
 
 void require_device_memory(const Experiment& experiment, const Kernels& kernels, const Arena& planned,
