@@ -35,7 +35,7 @@ TEST(Experiment, RefusesWithAHint) {
       {"numerics.tensor_grains=3", "power of two"},
       {"numerics.replicas=3", "multiple of replicas"},
       {"numerics.precision=fp4", "one of fp32, bf16, fp8"},
-      {"numerics.precision=fp8", "heads * head_dim / tensor_grains: a multiple of 16"},
+      {"numerics.precision=fp8", "ffn / tensor_grains: a multiple of 16"},
       {"layout.pipeline=4", "pipeline x virtual_stages <= layers = 2"},
       {"layout.virtual_stages=2", "\"interleaved\" takes more"},
       {"layout.schedule=interleaved", "pipeline > 1 and virtual_stages > 1"},
