@@ -1,9 +1,7 @@
 // The stand-in for the CUDA runtime: include/cuda_runtime.h says what it is.
 
 #include <cuda_runtime.h>
-#include <setjmp.h>
 #include <sys/mman.h>
-#include <ucontext.h>
 
 #include <algorithm>
 #include <array>
@@ -16,6 +14,8 @@
 #include <memory>
 #include <mutex>
 #include <vector>
+
+#include "tests/cuda_on_cpu/block_run.h"
 
 namespace baekji::cuda {
 // Dynamic shared memory of the block that this thread of the host runs (kernels/cuda/launch.cuh). Where it is declared,
@@ -112,156 +112,6 @@ class Memory {
   std::map<std::size_t, std::size_t> blocks_;
   std::map<std::size_t, std::size_t> holes_;
 };
-
-// The threads of one block, on one thread of the host. A fiber runs one thread after another and leaves the stack to
-// another fiber only where a thread has to wait, so a kernel without barriers needs one.
-class BlockRun {
- public:
-  BlockRun(const dim3& size, const std::function<void()>& thread)
-      : thread_(thread), threads_(size.x * size.y * size.z), size_(size), states_(threads_), slots_(threads_) {}
-
-  void run() {
-    current_ = this;
-    running_ = true;
-    while (finished_ < threads_ && !failure_) {
-      const std::size_t before = progress_;
-      for (std::size_t f = 0; f < fibers_.size() && !failure_; ++f) resume(f);
-      if (started_ < threads_ && !failure_) {
-        if (fibers_.size() == kMostFibers) std::abort();
-        fibers_.push_back(make_fiber());
-        resume(fibers_.size() - 1);
-      } else if (progress_ == before) {
-        std::fputs("cuda_on_cpu: threads of a block wait for each other for ever\n", stderr);
-        std::abort();
-      }
-    }
-    current_ = nullptr;
-    if (failure_) std::rethrow_exception(failure_);
-  }
-
-  void block_barrier() { wait(0, threads_, &State::block_barriers); }
-  void warp_barrier() {
-    const std::size_t first = active_ / 32 * 32;
-    wait(first, std::min(first + 32, threads_), &State::warp_barriers);
-  }
-  int lane() const { return static_cast<int>(active_ % 32); }
-  void publish(const void* value, std::size_t size) { std::memcpy(slots_[active_].data(), value, size); }
-  void fetch(int lane, void* value, std::size_t size) const {
-    const std::size_t from = active_ / 32 * 32 + static_cast<std::size_t>(lane);
-    if (from < threads_) std::memcpy(value, slots_[from].data(), size);
-  }
-  static BlockRun& current() { return *current_; }
-
- private:
-  static constexpr std::size_t kStackBytes = 64 << 10;
-  static constexpr std::size_t kMostFibers = 1024;
-  struct State {
-    std::size_t block_barriers = 0;
-    std::size_t warp_barriers = 0;
-    bool done = false;
-  };
-  struct Fiber {
-    ucontext_t context{};  // of its beginning
-    jmp_buf at{};          // where it waits
-    bool begun = false;
-    std::unique_ptr<std::byte[]> stack;
-    std::size_t thread = 0;
-    bool done = false;
-  };
-
-  std::unique_ptr<Fiber> make_fiber() {
-    auto fiber = std::make_unique<Fiber>();
-    if (spare_stacks_.empty()) {
-      fiber->stack = std::make_unique_for_overwrite<std::byte[]>(kStackBytes);
-    } else {
-      fiber->stack = std::move(spare_stacks_.back());
-      spare_stacks_.pop_back();
-    }
-    getcontext(&fiber->context);
-    fiber->context.uc_stack.ss_sp = fiber->stack.get();
-    fiber->context.uc_stack.ss_size = kStackBytes;
-    fiber->context.uc_link = nullptr;
-    makecontext(&fiber->context, &BlockRun::enter, 0);
-    return fiber;
-  }
-  void resume(std::size_t f) {
-    Fiber& fiber = *fibers_[f];
-    if (fiber.done) return;
-    active_fiber_ = &fiber;
-    set_active(fiber.thread);
-    // Jumps, once a fiber has its stack: swapcontext() asks the kernel for the signal mask at every switch.
-    if (_setjmp(scheduler_) == 0) {
-      if (fiber.begun) _longjmp(fiber.at, 1);
-      fiber.begun = true;
-      setcontext(&fiber.context);
-    }
-    if (fiber.done && fiber.stack) spare_stacks_.push_back(std::move(fiber.stack));
-  }
-  static void enter() {
-    current_->run_threads();
-    current_->active_fiber_->done = true;
-    _longjmp(current_->scheduler_, 1);
-  }
-  void run_threads() {
-    while (started_ < threads_ && !failure_) {
-      Fiber& fiber = *active_fiber_;
-      fiber.thread = started_++;
-      set_active(fiber.thread);
-      try {
-        thread_();
-      } catch (...) {
-        failure_ = std::current_exception();
-      }
-      states_[fiber.thread].done = true;
-      ++finished_;
-      ++progress_;
-    }
-  }
-  void set_active(std::size_t thread) {
-    active_ = thread;
-    const auto t = static_cast<unsigned>(thread);
-    threadIdx = {t % size_.x, t / size_.x % size_.y, t / size_.x / size_.y};
-  }
-  // Returns when every thread of the range that still runs has come as often as this one.
-  void wait(std::size_t first, std::size_t end, std::size_t State::*count) {
-    const std::size_t mine = ++(states_[active_].*count);
-    ++progress_;
-    const auto arrived = [&] {
-      for (std::size_t t = first; t < end; ++t) {
-        if (!states_[t].done && states_[t].*count < mine) return false;
-      }
-      return true;
-    };
-    Fiber& fiber = *active_fiber_;
-    while (!arrived()) {
-      if (_setjmp(fiber.at) == 0) _longjmp(scheduler_, 1);
-      if (failure_) {  // the block is lost; leave its stack as it is
-        fiber.done = true;
-        _longjmp(scheduler_, 1);
-      }
-    }
-    ++progress_;
-  }
-
-  static thread_local BlockRun* current_;
-  static thread_local std::vector<std::unique_ptr<std::byte[]>> spare_stacks_;
-  const std::function<void()>& thread_;
-  std::size_t threads_;
-  dim3 size_;
-  std::vector<State> states_;
-  std::vector<std::array<std::byte, 16>> slots_;
-  std::vector<std::unique_ptr<Fiber>> fibers_;
-  jmp_buf scheduler_{};
-  Fiber* active_fiber_ = nullptr;
-  std::size_t active_ = 0;
-  std::size_t started_ = 0;
-  std::size_t finished_ = 0;
-  std::size_t progress_ = 0;
-  bool running_ = false;
-  std::exception_ptr failure_;
-};
-thread_local BlockRun* BlockRun::current_ = nullptr;
-thread_local std::vector<std::unique_ptr<std::byte[]>> BlockRun::spare_stacks_;
 
 std::mutex shared_mutex;
 std::map<const void*, std::size_t>& shared_limits() {
