@@ -90,18 +90,18 @@ TEST_F(RowWise, CrossEntropyOfWideRows) {
 TEST_F(RowWise, LogitsMaxOfZerosAndNan) {
   for (const bool combine : {false, true}) {
     expect_reference_bits("logits_max of zeros and NaN", [&](Kernels& kernels, TestTensors& m) {
-      constexpr float kNotANumber = std::numeric_limits<float>::quiet_NaN();
+      constexpr float kNanLogit = std::numeric_limits<float>::quiet_NaN();
       const Tensor logits = m.filled(m.matrix(kF, 6, 300), "negative", 1, -2),
                    max = m.filled(m.vector(kF, 6), "max", 3);
       float* at = logits.as<float>();
       at[299] = -0.0F;
       at[300] = -0.0F;
       at[310] = 0.0F;
-      for (int i = 600; i < 900; ++i) at[i] = kNotANumber;
-      at[900] = at[1199] = kNotANumber;
+      for (int i = 600; i < 900; ++i) at[i] = kNanLogit;
+      at[900] = at[1199] = kNanLogit;
       at[1300] = std::numeric_limits<float>::infinity();
       max.as<float>()[0] = max.as<float>()[1] = -0.0F;
-      max.as<float>()[5] = kNotANumber;
+      max.as<float>()[5] = kNanLogit;
       kernels.logits_max({.logits_NV = logits, .max_N = max, .combine = combine, .columns = 300});
       return std::vector<Tensor>{max, logits};
     });
