@@ -32,18 +32,21 @@ std::string MatmulShape::describe() const {
 }
 
 template <class Call>
-auto TimedKernels::timed(const char* name, double flops, double bytes, const Call& call) {
-  struct Stop {
-    OperationTotal& total;
-    std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
-    ~Stop() { total.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); }
-  };
+double TimedKernels::timed(const char* name, double flops, double bytes, const Call& call) {
+  if (!timing_) {
+    call();
+    return 0;
+  }
+  const auto start = std::chrono::steady_clock::now();
+  call();
+  if (wait_) wait_();
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   OperationTotal& total = totals_[name];
   total.calls += 1;
+  total.seconds += seconds;
   total.flops += flops;
   total.bytes += bytes;
-  const Stop stop{total};
-  return call();
+  return seconds;
 }
 
 void TimedKernels::matmul(const MatmulArgs& a) {
@@ -55,12 +58,14 @@ void TimedKernels::matmul(const MatmulArgs& a) {
                           .accumulate = a.accumulate,
                           .input = a.a.type(),
                           .output = a.c.type()};
-  const double before = totals_["matmul"].seconds;
-  timed("matmul", shape.flops(), bytes_of({a.a, a.b, a.c}), [&] { inner().matmul(a); });
+  const double bytes = bytes_of({a.a, a.b, a.c});
+  const double seconds = timed("matmul", shape.flops(), bytes, [&] { inner().matmul(a); });
+  if (!timing_) return;
   OperationTotal& total = matmuls_[shape];
   total.calls += 1;
-  total.seconds += totals_["matmul"].seconds - before;
+  total.seconds += seconds;
   total.flops += shape.flops();
+  total.bytes += bytes;
 }
 
 void TimedKernels::rms_norm_forward(const RmsNormForwardArgs& a) {
@@ -141,6 +146,23 @@ void TimedKernels::adamw(std::span<const AdamwArgs> args) {
                  (24.0 + (a.weight.defined() ? static_cast<double>(size_of(a.weight.type())) : 0.0));
   }
   timed("adamw", 0, bytes, [&] { inner().adamw(args); });
+}
+void TimedKernels::absolute_max(const AbsoluteMaxArgs& a) {
+  timed("absolute_max", 0, bytes_of({a.in}), [&] { inner().absolute_max(a); });
+}
+void TimedKernels::quantise(const QuantiseArgs& a) {
+  timed("quantise", 0, bytes_of({a.in_NC, a.out_NC, a.transposed_CN}), [&] { inner().quantise(a); });
+}
+void TimedKernels::upload(const UploadArgs& a) {
+  timed("upload", 0, bytes_of({a.to}), [&] { inner().upload(a); });
+  if (timing_) totals_["upload"].crosses = true;
+}
+void TimedKernels::download(const DownloadArgs& a) {
+  timed("download", 0, bytes_of({a.from}), [&] { inner().download(a); });
+  if (timing_) totals_["download"].crosses = true;
+}
+void TimedKernels::sequence_loss(const SequenceLossArgs& a) {
+  timed("sequence_loss", 0, bytes_of({a.loss_BT, a.sum_B}), [&] { inner().sequence_loss(a); });
 }
 
 }  // namespace baekji::bench

@@ -2,6 +2,7 @@
 // TimedKernels: passes every operation on and adds up its time, arithmetic and bytes, by name and shape.
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <string>
 
@@ -14,6 +15,8 @@ struct OperationTotal {
   double seconds = 0;
   double flops = 0;  ///< 0 for operations that are bound by memory
   double bytes = 0;  ///< each operand once
+  /// The bytes go between host and device: on a GPU another path than that of its memory.
+  bool crosses = false;
 };
 
 /// A matrix product as the library that sets the ceiling would be asked for it.
@@ -33,7 +36,13 @@ struct MatmulShape {
 
 class TimedKernels final : public ForwardingKernels {
  public:
-  explicit TimedKernels(Kernels& inner) : ForwardingKernels(inner) {}
+  /// `wait` ends when the device has done what it was asked for; operations of the CPU are done when they return, and
+  /// it has none. `inner` outlives it.
+  explicit TimedKernels(Kernels& inner, std::function<void()> wait = {})
+      : ForwardingKernels(inner), wait_(std::move(wait)) {}
+
+  /// Whether operations are timed from here on, and waited for. Without, they are passed on and nothing else.
+  void set_timing(bool timing) { timing_ = timing; }
 
   const std::map<std::string, OperationTotal>& totals() const { return totals_; }
   const std::map<MatmulShape, OperationTotal>& matmuls() const { return matmuls_; }
@@ -64,11 +73,19 @@ class TimedKernels final : public ForwardingKernels {
   void fixed_point_accumulate(const FixedPointArgs& args) override;
   void square_sums(std::span<const SquareSumArgs> args, std::span<SquareSum> results) override;
   void adamw(std::span<const AdamwArgs> args) override;
+  void absolute_max(const AbsoluteMaxArgs& args) override;
+  void quantise(const QuantiseArgs& args) override;
+  void upload(const UploadArgs& args) override;
+  void download(const DownloadArgs& args) override;
+  void sequence_loss(const SequenceLossArgs& args) override;
 
  private:
+  /// Seconds of this call; 0 without timing.
   template <class Call>
-  auto timed(const char* name, double flops, double bytes, const Call& call);
+  double timed(const char* name, double flops, double bytes, const Call& call);
 
+  std::function<void()> wait_;
+  bool timing_ = true;
   std::map<std::string, OperationTotal> totals_;
   std::map<MatmulShape, OperationTotal> matmuls_;
 };
