@@ -20,16 +20,20 @@ class Shape:
     vocab: int
     context: int
     batch: int
+    head_dim: int = 0  # 0: hidden / heads
 
     @property
     def tokens(self):
         return self.batch * self.context
 
+    @property
+    def head_width(self):
+        return self.head_dim or self.hidden // self.heads
+
     def flops_per_token(self):
         """Counted as Baekji counts: 6 per multiplied parameter (head included, look-up not) and causal attention."""
-        head_width = self.hidden // self.heads
-        layer = self.hidden * head_width * (2 * self.heads + 2 * self.kv_heads) + 3 * self.hidden * self.ffn
-        attention = self.layers * self.heads * head_width * self.context
+        layer = self.hidden * self.head_width * (2 * self.heads + 2 * self.kv_heads) + 3 * self.hidden * self.ffn
+        attention = self.layers * self.heads * self.head_width * self.context
         return 6 * (self.layers * layer + self.vocab * self.hidden) + 6 * attention
 
 
@@ -57,7 +61,7 @@ def rotate(x_BHTD, cos_TE, sin_TE):
 class Block(nn.Module):
     def __init__(self, s):
         super().__init__()
-        self.heads, self.kv_heads, self.head_width = s.heads, s.kv_heads, s.hidden // s.heads
+        self.heads, self.kv_heads, self.head_width = s.heads, s.kv_heads, s.head_width
         self.attention_norm = RMSNorm(s.hidden)
         self.qkv = nn.Linear(s.hidden, (s.heads + 2 * s.kv_heads) * self.head_width, bias=False)
         self.output = nn.Linear(s.heads * self.head_width, s.hidden, bias=False)
@@ -78,8 +82,11 @@ class Block(nn.Module):
 
 
 class Model(nn.Module):
-    def __init__(self, s):
+    """`residual`: type of the residual stream; None: whatever the embedding gives, which autocast leaves in fp32."""
+
+    def __init__(self, s, residual=None):
         super().__init__()
+        self.residual = residual
         self.embedding = nn.Embedding(s.vocab, s.hidden)
         self.blocks = nn.ModuleList(Block(s) for _ in range(s.layers))
         self.final_norm = RMSNorm(s.hidden)
@@ -87,13 +94,14 @@ class Model(nn.Module):
         for p in self.parameters():
             if p.dim() > 1:
                 nn.init.normal_(p, std=0.02)
-        width = s.hidden // s.heads
-        angle = torch.outer(torch.arange(s.context), 10000.0 ** (-torch.arange(0, width, 2) / width))
+        angle = torch.outer(torch.arange(s.context), 10000.0 ** (-torch.arange(0, s.head_width, 2) / s.head_width))
         self.register_buffer("cos_TE", angle.cos(), persistent=False)
         self.register_buffer("sin_TE", angle.sin(), persistent=False)
 
     def forward(self, token_BT, target_BT):
         x_BTC = self.embedding(token_BT)
+        if self.residual is not None:
+            x_BTC = x_BTC.to(self.residual)
         for block in self.blocks:
             x_BTC = block(x_BTC, self.cos_TE, self.sin_TE)
         logits = self.head(self.final_norm(x_BTC))
