@@ -3,7 +3,7 @@
 needs to run the second half. The bundle mirrors the checkout, so that scripts/layouts finds its way:
 
     gpu_check  scripts/  configs/     this script, its second half, the layout matrix and its experiment
-    programs/                         links to a launcher: mpirun, baekji, the test programs that use a GPU, benchmarks (cuda_*bench)
+    programs/                         links to a launcher: mpirun, baekji, the test programs that use a GPU, step_bench
     root/usr/                         these programs and their shared libraries, in Debian's folders: MPI finds its parts that way
     newer/  libc/                     libstdc++ and libgcc_s, and the C library, for a host whose own are older
     data/                             token stores and their tokenizer
@@ -83,8 +83,7 @@ def build(folder, cuda, jobs):
     run_logged(log, "cmake", "--preset", "release", "-B", str(folder), "-DBAEKJI_NATIVE=OFF", f"-DBAEKJI_MARCH={MARCH}",
                f"-DBAEKJI_CUDA={'ON' if cuda else 'OFF'}")
     known = set(re.findall(r"^(\w+): phony", output_of("ninja", "-C", str(folder), "-t", "targets", "all"), re.MULTILINE))
-    benches = sorted(name for name in known if name.startswith("cuda_") and name.endswith("bench"))
-    targets = ["baekji", *(name for name in TESTS if name in known), *benches]
+    targets = ["baekji", *(name for name in (*TESTS, "step_bench") if name in known)]
     run_logged(log, "cmake", "--build", str(folder), "--parallel", str(jobs), "--target", *targets)
     places = {name: path for path in folder.rglob("*") for name in targets if path.name == name and path.is_file()}
     return [places[name] for name in targets]
@@ -173,6 +172,8 @@ def pack_data(bundle, folder):
     (bundle / "gpu_check").symlink_to("scripts/gpu_check")
     (bundle / "configs").mkdir()
     shutil.copy2("configs/layouts.toml", bundle / "configs")
+    for name in ("configs/bench/gpu", "bench/gpu", "bench/peer"):
+        shutil.copytree(name, bundle / name, ignore=shutil.ignore_patterns("__pycache__"))
     work = folder / "data"
     run_logged(folder.with_suffix(".log"), "scripts/layouts", "--data-only", "--build", str(folder), "--work", str(work))
     for name in ("tokenizer.model", "docs.h5", "code.h5"):
