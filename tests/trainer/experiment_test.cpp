@@ -45,7 +45,7 @@ TEST(Experiment, RefusesWithAHint) {
       {"layout.data=3", "data <= replicas = 2"},
       {"layout.data=0", "at least 1"},
       {"layout.zero=4", "zero = 0, 1, 2 or 3"},
-      {"layout.device=cuda", "device = \"cpu\""},
+      {"layout.device=tpu", "one of cpu, cuda"},
       {"layout.schedule=gpipe", "one of 1f1b"},
       {"layout.recompute=half", "recompute"},
       {"optimizer.lr=0", "lr > 0"},
