@@ -1,5 +1,6 @@
 #include "parallel/rendezvous.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <optional>
@@ -25,16 +26,26 @@ std::optional<int> number_in(const char* variable) {
       .at(variable);
 }
 
-std::optional<JobRank> rank_in(const char* rank, const char* size, const char* local_rank) {
-  const std::optional<int> mine = number_in(rank);
-  const std::optional<int> all = number_in(size);
+struct Names {
+  const char* rank;
+  const char* size;
+  const char* local_rank;
+  const char* local_size;
+};
+
+std::optional<JobRank> rank_in(const Names& names) {
+  const std::optional<int> mine = number_in(names.rank);
+  const std::optional<int> all = number_in(names.size);
   if (!mine || !all) return std::nullopt;
   if (*mine >= *all) {
     throw Error("the launcher's environment makes no sense")
-        .values(fmt::format("{} below {} = {}", rank, size, *all), fmt::format("{}", *mine))
+        .values(fmt::format("{} below {} = {}", names.rank, names.size, *all), fmt::format("{}", *mine))
         .at("layout.rendezvous");
   }
-  return JobRank{.rank = *mine, .size = *all, .local_rank = number_in(local_rank).value_or(0)};
+  const int local_rank = number_in(names.local_rank).value_or(0);
+  const int local_size = number_in(names.local_size).value_or(local_rank + 1);
+  return JobRank{
+      .rank = *mine, .size = *all, .local_rank = local_rank, .local_size = std::max(local_size, local_rank + 1)};
 }
 
 struct TcpPlace {
@@ -57,8 +68,9 @@ std::optional<TcpPlace> tcp_place(std::string_view text) {
 }  // namespace
 
 JobRank rank_from_environment() {
-  if (const auto rank = rank_in("RANK", "WORLD_SIZE", "LOCAL_RANK")) return *rank;
-  if (const auto rank = rank_in("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")) return *rank;
+  if (const auto rank = rank_in({"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"})) return *rank;
+  if (const auto rank = rank_in({"SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE"}))
+    return *rank;
   throw Error("no launcher says which rank this process is")
       .values("RANK and WORLD_SIZE, or SLURM_PROCID and SLURM_NTASKS", "neither in the environment")
       .at("layout.rendezvous")

@@ -11,10 +11,12 @@ struct JobRank {
   int rank = 0;
   int size = 1;
   int local_rank = 0;
+  int local_size = 1;  ///< ranks of its machine
 };
 
-/// What the launcher says: RANK, WORLD_SIZE and LOCAL_RANK (torchrun), or else SLURM_PROCID, SLURM_NTASKS and
-/// SLURM_LOCALID (srun). Throws Error when neither is there, or when they make no sense.
+/// What the launcher says: RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE (torchrun), or else SLURM_PROCID,
+/// SLURM_NTASKS, SLURM_LOCALID and SLURM_NTASKS_PER_NODE (srun). Throws Error when neither is there, or when they make
+/// no sense.
 JobRank rank_from_environment();
 
 struct RendezvousArgs {

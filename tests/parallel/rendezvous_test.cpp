@@ -219,7 +219,8 @@ class Environment : public ::testing::Test {
   Environment() { clear(); }
   ~Environment() override { clear(); }
   static void clear() {
-    for (const char* const name : {"RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"})
+    for (const char* const name : {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "SLURM_PROCID",
+                                   "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE"})
       unsetenv(name);
   }
   static void set(const char* name, const char* value) { setenv(name, value, 1); }
@@ -240,6 +241,9 @@ TEST_F(Environment, TorchrunAndSlurmSayWhoARankIs) {
   set("SLURM_LOCALID", "1");
   EXPECT_EQ(rank_from_environment().rank, 5);
   EXPECT_EQ(rank_from_environment().local_rank, 1);
+  EXPECT_EQ(rank_from_environment().local_size, 2);  // at least
+  set("SLURM_NTASKS_PER_NODE", "8");
+  EXPECT_EQ(rank_from_environment().local_size, 8);
   set("RANK", "2");
   set("WORLD_SIZE", "4");
   EXPECT_EQ(rank_from_environment().rank, 2);  // torchrun inside a Slurm job
