@@ -21,6 +21,7 @@
 //     dx of a norm, y and dy of an embedding, out and residual of the tree) may have another.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -326,6 +327,11 @@ class Kernels {
   virtual std::string describe() const = 0;
   /// Where its tensors live.
   virtual Device device() const { return {}; }
+  /// The stream that its operations are given to, a cudaStream_t; null on the CPU.
+  virtual void* stream() const { return nullptr; }
+  /// Where the host waits for the device, it calls `poll` now and then with the seconds that it has waited, so that a
+  /// wait for ranks that are lost ends (Communicator::check_ranks).
+  virtual void poll_while_waiting(std::function<void(double waited_s)> /*poll*/) {}
 
   /// For the memory plan: bytes that the device keeps beside a weight matrix for its two uses (b_is_weight, transposed
   /// or not), and the working memory that operations share.

@@ -86,6 +86,13 @@ void Communicator::check_parts(const Tensor& whole, const Tensor& part, Collecti
       .at(fmt::format("{}, {}", name_of(kind), place()));
 }
 
+void Communicator::check_places(const Tensor& input, const Tensor& output, CollectiveKind kind) const {
+  if (input.device() == output.device()) return;
+  throw Error("input and output of a collective must be in one place")
+      .values(input.describe(), output.describe())
+      .at(fmt::format("{}, {}", name_of(kind), place()));
+}
+
 void Communicator::check_peer(int peer, CollectiveKind kind) const {
   const bool itself = (kind == CollectiveKind::kSend || kind == CollectiveKind::kReceive) && peer == rank_;
   if (peer >= 0 && peer < size_ && !itself) return;
@@ -99,13 +106,22 @@ std::unique_ptr<Communicator> Communicator::split(int color, int key, const std:
   return do_split(begin(CollectiveKind::kSplit, {}, 0, 0), color, key, name);
 }
 
+void Communicator::bring_back(const CollectiveCall& call, const Tensor& copy, const Tensor& original) {
+  wait_at_home(call);
+  DeviceStaging::copy(copy, original);
+}
+
 void Communicator::all_reduce(const Tensor& values, ReduceOp op) {
   constexpr auto kKind = CollectiveKind::kAllReduce;
   check_contiguous(values, kKind);
   check_reduction(values, op, kKind);
   // Reduce-scatter, then all-gather, of 1/n each.
   const std::int64_t sent = 2 * (size_ - 1) * values.size_bytes() / size_;
-  do_all_reduce(begin(kKind, values, static_cast<int>(op), sent), values, op);
+  const CollectiveCall call = begin(kKind, values, static_cast<int>(op), sent);
+  if (!is_staged(values)) return do_all_reduce(call, values, op);
+  const Tensor copy = staging_.input(values, home());
+  do_all_reduce(call, copy, op);
+  bring_back(call, copy, values);
 }
 
 void Communicator::reduce_scatter(const Tensor& input, const Tensor& output, ReduceOp op) {
@@ -114,7 +130,12 @@ void Communicator::reduce_scatter(const Tensor& input, const Tensor& output, Red
   check_contiguous(output, kKind);
   check_reduction(input, op, kKind);
   check_parts(input, output, kKind);
-  do_reduce_scatter(begin(kKind, input, static_cast<int>(op), (size_ - 1) * output.size_bytes()), input, output, op);
+  check_places(input, output, kKind);
+  const CollectiveCall call = begin(kKind, input, static_cast<int>(op), (size_ - 1) * output.size_bytes());
+  if (!is_staged(input)) return do_reduce_scatter(call, input, output, op);
+  const Tensor result = staging_.output(output, home());
+  do_reduce_scatter(call, staging_.input(input, home()), result, op);
+  bring_back(call, result, output);
 }
 
 void Communicator::all_gather(const Tensor& input, const Tensor& output) {
@@ -122,19 +143,31 @@ void Communicator::all_gather(const Tensor& input, const Tensor& output) {
   check_contiguous(input, kKind);
   check_contiguous(output, kKind);
   check_parts(output, input, kKind);
-  do_all_gather(begin(kKind, input, 0, (size_ - 1) * input.size_bytes()), input, output);
+  check_places(input, output, kKind);
+  const CollectiveCall call = begin(kKind, input, 0, (size_ - 1) * input.size_bytes());
+  if (!is_staged(input)) return do_all_gather(call, input, output);
+  const Tensor all = staging_.output(output, home());
+  const Tensor own = all.rows(rank_ * input.size(), input.size());
+  DeviceStaging::copy(input, own);
+  do_all_gather(call, own, all);
+  bring_back(call, all, output);
 }
 
 void Communicator::all_to_all(const Tensor& input, const Tensor& output) {
   constexpr auto kKind = CollectiveKind::kAllToAll;
   check_contiguous(input, kKind);
   check_contiguous(output, kKind);
+  check_places(input, output, kKind);
   if (input.size() % size_ != 0 || input.type() != output.type() || input.size() != output.size()) {
     throw Error("all_to_all needs an input and an output of one size, in equal parts")
         .values(fmt::format("a multiple of {} elements, twice", size_), input.describe() + " and " + output.describe())
         .at(place());
   }
-  do_all_to_all(begin(kKind, input, 0, (size_ - 1) * input.size_bytes() / size_), input, output);
+  const CollectiveCall call = begin(kKind, input, 0, (size_ - 1) * input.size_bytes() / size_);
+  if (!is_staged(input)) return do_all_to_all(call, input, output);
+  const Tensor result = staging_.output(output, home());
+  do_all_to_all(call, staging_.input(input, home()), result);
+  bring_back(call, result, output);
 }
 
 void Communicator::broadcast(const Tensor& values, int root) {
@@ -142,18 +175,26 @@ void Communicator::broadcast(const Tensor& values, int root) {
   check_contiguous(values, kKind);
   check_peer(root, kKind);
   const std::int64_t sent = rank_ == root ? (size_ - 1) * values.size_bytes() : 0;
-  do_broadcast(begin(kKind, values, root, sent), values, root);
+  const CollectiveCall call = begin(kKind, values, root, sent);
+  if (!is_staged(values)) return do_broadcast(call, values, root);
+  const Tensor copy = rank_ == root ? staging_.input(values, home()) : staging_.output(values, home());
+  do_broadcast(call, copy, root);
+  if (rank_ != root) bring_back(call, copy, values);
 }
 
 void Communicator::start_send(const Tensor& values, int to) {
   constexpr auto kKind = CollectiveKind::kSend;
   check_contiguous(values, kKind);
   check_peer(to, kKind);
-  do_start_send(begin(kKind, values, to, values.size_bytes()), values, to);
+  const CollectiveCall call = begin(kKind, values, to, values.size_bytes());
+  if (is_staged(values)) return do_start_send(call, staging_.sending(values, home()), to);
+  staging_.sending_itself();
+  do_start_send(call, values, to);
 }
 
 void Communicator::finish_sends(std::size_t under_way) {
   do_finish_sends(under_way);
+  staging_.sends_finished(under_way);
 }
 
 void Communicator::send(const Tensor& values, int to) {
@@ -165,11 +206,34 @@ void Communicator::receive(const Tensor& values, int from) {
   constexpr auto kKind = CollectiveKind::kReceive;
   check_contiguous(values, kKind);
   check_peer(from, kKind);
-  do_receive(begin(kKind, values, from, 0), values, from);
+  const CollectiveCall call = begin(kKind, values, from, 0);
+  if (!is_staged(values)) return do_receive(call, values, from);
+  const Tensor copy = staging_.output(values, home());
+  do_receive(call, copy, from);
+  bring_back(call, copy, values);
 }
 
 void Communicator::barrier() {
   do_barrier(begin(CollectiveKind::kBarrier, {}, 0, 0));
+}
+
+template <class Call>
+Communicator::Ticket Communicator::deferred(const Call& call) {
+  begin_deferring();
+  call();
+  return end_deferring();
+}
+
+Communicator::Ticket Communicator::start_all_reduce(const Tensor& values, ReduceOp op) {
+  return deferred([&] { all_reduce(values, op); });
+}
+
+Communicator::Ticket Communicator::start_reduce_scatter(const Tensor& input, const Tensor& output, ReduceOp op) {
+  return deferred([&] { reduce_scatter(input, output, op); });
+}
+
+Communicator::Ticket Communicator::start_all_gather(const Tensor& input, const Tensor& output) {
+  return deferred([&] { all_gather(input, output); });
 }
 
 }  // namespace baekji

@@ -1,6 +1,6 @@
 #pragma once
 // Communicator: ordered collectives of one group of ranks. `self` is the identity, so no layer asks how many ranks
-// there are; `threads` runs the ranks in one process; `mpi` is the cluster's.
+// there are; `threads` runs the ranks in one process; `mpi` is the cluster's; `nccl` is that of GPUs.
 
 #include <atomic>
 #include <cstdint>
@@ -9,6 +9,7 @@
 #include <string>
 
 #include "core/tensor.h"
+#include "parallel/device_staging.h"
 
 namespace baekji {
 
@@ -65,6 +66,10 @@ struct Traffic {
 /// Calls on one communicator are collective and happen in the same order on every rank. Tensors are contiguous. A call
 /// that the ranks disagree on, or that some rank does not reach in time, throws Error; the communicator is then of no
 /// further use.
+///
+/// The tensors of a call live in one place, the host's memory or a GPU's. Where the back end does not take them from
+/// there, the call copies them, after all work that the device has been given, and is done on return. Where it does
+/// (`nccl`), results are there for work given to the compute stream later, and the host does not wait.
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -89,7 +94,9 @@ class Communicator {
   /// Part r of the input goes to rank r; part r of the output comes from rank r (equal parts). Apart in memory.
   void all_to_all(const Tensor& input, const Tensor& output);
   void broadcast(const Tensor& values, int root);
-  /// Begins to send `values`, which must stay as they are until finish_sends() lets them go.
+  /// Begins to send `values`, which must stay as they are until finish_sends() lets them go. On a GPU a group's calls
+  /// come one after another, so what a rank receives in a group waits for the sends that it has begun there: two ranks
+  /// that both send first need a group for each direction.
   void start_send(const Tensor& values, int to);
   /// Returns when at most `under_way` of the sends begun here are not received yet; those begun first finish first.
   void finish_sends(std::size_t under_way = 0);
@@ -99,6 +106,23 @@ class Communicator {
   void send(const Tensor& values, int to);
   void receive(const Tensor& values, int from);
   void barrier();
+
+  /// A call that is begun here and completed by finish(): what it reads and writes belongs to it until then. Calls are
+  /// begun in the same order on every rank, among all others of the group.
+  using Ticket = std::int64_t;
+  Ticket start_all_reduce(const Tensor& values, ReduceOp op);
+  Ticket start_reduce_scatter(const Tensor& input, const Tensor& output, ReduceOp op);
+  Ticket start_all_gather(const Tensor& input, const Tensor& output);
+  /// Once for each ticket, in the order in which they were given out. Back ends without overlap run a call as it
+  /// begins.
+  void finish(Ticket ticket) { do_finish(ticket); }
+
+  /// For whoever waits for a device, now and then: throws when ranks are lost on which its work waits. `waited_s`: how
+  /// long it has waited.
+  virtual void check_ranks(double /*waited_s*/) {}
+  /// Work of this rank on a GPU is on this stream (Kernels::stream()): calls come after what is there, and what comes
+  /// there later sees their results. Also for groups that were split from this one.
+  virtual void follow(void* /*compute_stream*/) {}
 
  protected:
   Communicator(int rank, int size, std::string name, std::shared_ptr<CommunicatorWatch> watch);
@@ -125,11 +149,25 @@ class Communicator {
   virtual void do_finish_sends(std::size_t under_way) = 0;
   virtual void do_receive(const CollectiveCall& call, const Tensor& values, int from) = 0;
   virtual void do_barrier(const CollectiveCall& call) = 0;
+  /// Whether calls take tensors of `device`, and from where they take them otherwise.
+  virtual bool takes(Device device) const { return device.is_host(); }
+  virtual Device home() const { return {}; }
+  /// The host waits until what was called has written to home().
+  virtual void wait_at_home(const CollectiveCall& /*call*/) {}
+  /// Between the two, calls complete with do_finish of the ticket.
+  virtual void begin_deferring() {}
+  virtual Ticket end_deferring() { return 0; }
+  virtual void do_finish(Ticket /*ticket*/) {}
 
+  template <class Call>
+  Ticket deferred(const Call& call);
+  bool is_staged(const Tensor& values) const { return values.defined() && !takes(values.device()); }
+  void bring_back(const CollectiveCall& call, const Tensor& copy, const Tensor& original);
   CollectiveCall begin(CollectiveKind kind, const Tensor& values, int detail, std::int64_t sent_bytes);
   void check_contiguous(const Tensor& values, CollectiveKind kind) const;
   void check_reduction(const Tensor& values, ReduceOp op, CollectiveKind kind) const;
   void check_parts(const Tensor& whole, const Tensor& part, CollectiveKind kind) const;
+  void check_places(const Tensor& input, const Tensor& output, CollectiveKind kind) const;
   void check_peer(int peer, CollectiveKind kind) const;
 
   int rank_;
@@ -138,6 +176,7 @@ class Communicator {
   std::shared_ptr<CommunicatorWatch> watch_;
   std::int64_t sequence_ = 0;
   Traffic traffic_;
+  DeviceStaging staging_;
 };
 
 /// The group of one rank.

@@ -260,7 +260,11 @@ class ThreadsCommunicator final : public Communicator {
   void do_receive(const CollectiveCall& call, const Tensor& values, int from) override {
     group_->receive(from, rank(), call, values, *watch(), place());
   }
-  void do_barrier(const CollectiveCall& call) override { meet({.call = call}); }
+  // Parts too: a rank that went on would put down its next call before the others have read this one.
+  void do_barrier(const CollectiveCall& call) override {
+    meet({.call = call});
+    part(call);
+  }
 
   // Folds the other ranks' elements at `offset_bytes` of their inputs into `into`, which holds this rank's own.
   void reduce(DType type, ReduceOp op, void* into, std::int64_t offset_bytes, std::int64_t count) {

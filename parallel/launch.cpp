@@ -82,22 +82,26 @@ Launch::Launch() {
   machine_ = turn_->machine();
 }
 
+Launch::Launch(const JobRank& rank)
+    : mpi_(false), rank_(rank.rank), size_(rank.size), machine_{.ranks = rank.local_size, .rank = rank.local_rank} {}
+
 Launch::~Launch() {
   turn_.reset();
-  MPI_Finalize();
+  if (mpi_) MPI_Finalize();
 }
 
 void Launch::abort(const std::string& message, const std::string& label) const {
-  if (size_ == 1) {  // nobody else to end: leave without MPI_Abort's banner
-    fmt::print(stderr, "{}\n", message);
+  const std::string name = label.empty() ? fmt::format("rank {}", rank_) : label;
+  if (size_ == 1 || !mpi_) {  // nobody that this rank could end: leave without MPI_Abort's banner
+    const std::string text = size_ == 1 ? message + "\n" : labelled(name, message);
+    std::fwrite(text.data(), 1, text.size(), stderr);
     std::fflush(stderr);
-    MPI_Finalize();
+    if (mpi_) MPI_Finalize();
     std::_Exit(1);
   }
   // Time enough for the rank that goes first to end the job; after that nobody waits for it.
   constexpr auto kOtherMachines = std::chrono::seconds(1);
   constexpr auto kOthers = std::chrono::seconds(10);
-  const std::string name = label.empty() ? fmt::format("rank {}", rank_) : label;
   if (turn_->take()) {
     if (!turn_->with_rank_0()) std::this_thread::sleep_for(kOtherMachines);
     const std::string text = labelled(name, message);

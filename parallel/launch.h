@@ -1,9 +1,11 @@
 #pragma once
-// Launch: this process as a rank of an mpirun job. The one place that starts and ends MPI.
+// Launch: this process as a rank of a job. The one place that starts and ends MPI.
 
 #include <cstdint>
 #include <memory>
 #include <string>
+
+#include "parallel/rendezvous.h"
 
 namespace baekji {
 
@@ -20,6 +22,8 @@ class Launch {
  public:
   /// Joins the job (a job of one when mpirun did not start this process). Once per process.
   Launch();
+  /// The same without MPI: the launcher has said who this process is (rank_from_environment).
+  explicit Launch(const JobRank& rank);
   ~Launch();
   Launch(const Launch&) = delete;
   Launch& operator=(const Launch&) = delete;
@@ -30,12 +34,14 @@ class Launch {
 
   /// Ends every rank of the job at once, after printing `message` with `label` before each line ("rank 3" when empty;
   /// nothing in a job of one). What makes one rank fail often makes all fail: only one rank of a machine prints, and
-  /// another machine leaves the first word to that of rank 0.
+  /// another machine leaves the first word to that of rank 0. Without MPI each rank prints, and ends itself: the
+  /// launcher ends the others, or their own waits do (NcclOptions).
   [[noreturn]] void abort(const std::string& message, const std::string& label = "") const;
 
  private:
   class Turn;
 
+  bool mpi_ = true;
   std::int64_t rank_ = 0;
   std::int64_t size_ = 1;
   MachineShare machine_;

@@ -1,15 +1,16 @@
 #include <fmt/format.h>
 
+#include <exception>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "parallel/communicator_mpi.h"
 #include "parallel/launch.h"
 #include "trainer/commands.h"
 #include "trainer/dry_run.h"
 #include "trainer/experiment.h"
+#include "trainer/job.h"
 #include "trainer/option_range.h"
 #include "trainer/trainer.h"
 
@@ -37,7 +38,17 @@ void run(const TrainArguments& arguments) {
     fmt::print("{}", dry_run(load_experiment(arguments.experiment, arguments.overrides), arguments.dry));
     return;
   }
-  const Launch launch;
+  // The file says whether there is MPI at all; what is wrong with it is told once there is a job.
+  std::optional<Experiment> read;
+  std::exception_ptr unread;
+  try {
+    read = load_experiment(arguments.experiment, arguments.overrides);
+  } catch (const Error&) {
+    unread = std::current_exception();
+  }
+  const std::optional<JobRank> here = read ? rank_without_mpi(read->layout) : std::nullopt;
+  const std::unique_ptr<Launch> joined = here ? std::make_unique<Launch>(*here) : std::make_unique<Launch>();
+  const Launch& launch = *joined;
   const auto watch = std::make_shared<CommunicatorWatch>();
   std::string label;  // once the mesh is known
   const auto end_all = [&](const std::string& problem) {
@@ -46,13 +57,14 @@ void run(const TrainArguments& arguments) {
     launch.abort(fmt::format("error{}: {}", step == 0 ? "" : fmt::format(" in step {}", step), problem), label);
   };
   try {
-    const Experiment experiment = load_experiment(arguments.experiment, arguments.overrides);
+    if (unread) std::rethrow_exception(unread);
+    const Experiment& experiment = *read;
     const Mesh mesh = experiment.layout.mesh();
     validate(mesh, launch.size(), experiment.place + " [layout]");
     label = mesh.rank_name(launch.rank());
     watch->rank_name = [mesh](std::int64_t rank) { return mesh.rank_name(rank); };
     watch->limit_s = static_cast<double>(experiment.run.collective_limit_s);
-    const auto world = launch.size() == 1 ? make_self_communicator() : make_mpi_communicator({.watch = watch});
+    const auto world = make_world(experiment.layout, launch, watch);
     train(experiment,
           {.accept_kernel_set = arguments.accept_kernel_set,
            .rollback = rollback_of(arguments),

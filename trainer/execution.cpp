@@ -2,6 +2,7 @@
 
 #include "parallel/communicator_threads.h"
 #include "proof/genesis.h"
+#include "trainer/job.h"
 #include "trainer/layout.h"
 #include "trainer/memory_plan.h"
 #include "trainer/rank_kernels.h"
@@ -11,7 +12,8 @@ namespace baekji {
 Execution::Execution(const Args& args, Communicator& world)
     : args_(args),
       pool_(thread_count(args.experiment.layout, args.machine.ranks)),
-      kernels_(args.kernels ? args.kernels(pool_) : make_kernels(args.experiment.layout, pool_, args.machine)),
+      kernels_(tied_to(world,
+                       args.kernels ? args.kernels(pool_) : make_kernels(args.experiment.layout, pool_, args.machine))),
       ranks_(args.experiment.layout.mesh(), world),
       engine_(args.experiment, args.inputs.loader, *kernels_, ranks_) {}
 

@@ -7,6 +7,7 @@
 #include "model/linear.h"
 #include "parallel/grains.h"
 #include "parallel/rank_groups.h"
+#include "parallel/rendezvous.h"
 #include "proof/beacon.h"
 #include "proof/contract.h"
 #include "trainer/layout.h"
@@ -45,6 +46,13 @@ void refuse_unsupported(const Experiment& e) {
   refuse(l.zero < 0 || l.zero > 3, "zero = 0, 1, 2 or 3", fmt::format("zero = {}", l.zero));
   refuse(l.zero == 3 && l.pipeline > 1, "zero = 3 with pipeline = 1", fmt::format("pipeline = {}", l.pipeline));
   refuse(l.threads < 0, "threads >= 0", fmt::format("threads = {}", l.threads));
+  refuse(l.communicator == "nccl" && l.device != "cuda", "communicator = \"nccl\" with device = \"cuda\"",
+         fmt::format("device = \"{}\"", l.device));
+  if (l.meets_by_mpi()) return;
+  check_rendezvous(l.rendezvous, place + " rendezvous");
+  refuse(l.communicator == "mpi" || l.device != "cuda",
+         "a rendezvous without MPI with communicator = \"nccl\" and device = \"cuda\"",
+         fmt::format("communicator = \"{}\", device = \"{}\"", l.communicator, l.device));
 }
 
 // What a mesh needs of the experiment's numbers; how many ranks there are is known only once they have been started.

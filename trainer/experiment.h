@@ -41,6 +41,8 @@ struct IdentityConfig {
 /// [layout]: which rank does the work, and with what. Decides no bit.
 struct LayoutConfig {
   std::string device = "cpu";
+  std::string communicator = "auto";
+  std::string rendezvous = "mpi";
   std::int64_t data = 1;
   std::int64_t tensor = 1;
   std::int64_t pipeline = 1;
@@ -55,6 +57,10 @@ struct LayoutConfig {
   template <class V>
   void visit(V& v) {
     v.choice("device", device, {"cpu", "cuda"}, "where the kernels run");
+    v.choice("communicator", communicator, {"auto", "mpi", "nccl"},
+             "what ranks talk over; auto: nccl where each rank has a GPU of its own, else mpi");
+    v.field("rendezvous", rendezvous,
+            "how ranks find each other: mpi, or for nccl also file:PATH or tcp:HOST:PORT of rank 0");
     v.field("data", data, "data-parallel degree");
     v.field("tensor", tensor, "tensor-parallel degree");
     v.field("pipeline", pipeline, "pipeline degree");
@@ -68,6 +74,7 @@ struct LayoutConfig {
     v.choice("recompute", recompute, {"none", "selective", "full"}, "activations computed again in the backward pass");
     v.field("threads", threads, "threads of each rank; 0 means all cores of this machine shared among its ranks");
   }
+  bool meets_by_mpi() const { return rendezvous == "mpi"; }
   Mesh mesh() const { return {.pipeline = pipeline, .data = data, .tensor = tensor}; }
 };
 

@@ -12,6 +12,7 @@
 #include "parallel/launch.h"
 #include "trainer/agreement.h"
 #include "trainer/engine.h"
+#include "trainer/job.h"
 #include "trainer/layout.h"
 #include "trainer/memory_plan.h"
 #include "trainer/rank_kernels.h"
@@ -65,7 +66,7 @@ class Run {
         ranks_(e.layout.mesh(), agreed(e, world)),
         machine_(options.machine),
         pool_(thread_count(e.layout, machine_.ranks)),
-        kernels_(make_kernels(e.layout, pool_, machine_)),
+        kernels_(tied_to(world, make_kernels(e.layout, pool_, machine_))),
         ceiling_flops_(measure_ceilings(e, *kernels_, pool_, world)),
         program_bytes_(resident_bytes()),
         context_bytes_(device_bytes_taken(*kernels_, machine_)),

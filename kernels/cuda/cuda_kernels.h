@@ -1,6 +1,9 @@
 #pragma once
 // CudaKernels: every operation on one CUDA device, in order on one stream.
 
+#include <functional>
+#include <utility>
+
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/queue.h"
@@ -18,6 +21,8 @@ class CudaKernels final : public Kernels {
 
   std::string describe() const override;
   Device device() const override { return queue_.device(); }
+  void* stream() const override { return queue_.stream(); }
+  void poll_while_waiting(std::function<void(double waited_s)> poll) override { queue_.poll_with(std::move(poll)); }
   std::int64_t scratch_bytes(const WorkShape& shape) const override;
   /// The algorithm of every matrix product so far, for the record: a table that CudaMatmul reads.
   std::string matmul_algorithms() const { return matmul_.algorithms(); }

@@ -1,7 +1,9 @@
 #include "kernels/cuda/queue.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "core/cuda_check.h"
 #include "core/types.h"
@@ -64,7 +66,20 @@ void Queue::download(const void* from, void* to, std::int64_t size_bytes) {
   }
 }
 
+// A stream that waits for another rank cannot be waited for in one call: that rank may be lost. Most waits are short,
+// and spin.
 void Queue::synchronize() {
+  constexpr double kSpin_s = 0.002;
+  constexpr auto kSleep = std::chrono::microseconds(100);
+  const auto start = std::chrono::steady_clock::now();
+  while (poll_) {
+    const cudaError_t state = cudaStreamQuery(stream_);
+    if (state != cudaErrorNotReady) break;
+    const double waited_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (waited_s < kSpin_s) continue;
+    poll_(waited_s);
+    std::this_thread::sleep_for(kSleep);
+  }
   check_cuda(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
 }
 

@@ -5,6 +5,8 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
+#include <utility>
 
 #include "core/device.h"
 
@@ -34,6 +36,9 @@ class Queue {
   /// The same in the other direction; waits for everything before it, and is done on return.
   void download(const void* from, void* to, std::int64_t size_bytes);
   void synchronize();
+  /// synchronize() and download() call `poll` now and then with the seconds that they have waited; what it throws ends
+  /// the wait.
+  void poll_with(std::function<void(double waited_s)> poll) { poll_ = std::move(poll); }
 
  private:
   // Page-locked memory that an upload copies through. Free again when its event has passed.
@@ -50,6 +55,7 @@ class Queue {
   std::array<Staging, 4> staging_;
   std::size_t next_ = 0;
   HostBuffer landing_;  // of downloads
+  std::function<void(double)> poll_;
 };
 
 }  // namespace baekji::cuda

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -147,6 +147,7 @@ cudaError_t run_grid(const cudaLaunchConfig_t& config, const void* kernel, const
   }
   if (!grid_fits || threads == 0 || threads > 1024) return cudaErrorInvalidConfiguration;
   if (config.dynamicSmemBytes > shared_limit || shared_limit > kMostSharedBytes) return cudaErrorInvalidValue;
+  wait_for(config.stream);
   const DeviceAccess access;
   blockDim = block;
   gridDim = grid;
@@ -180,6 +181,13 @@ void fetch(int lane, void* value, std::size_t size_bytes) {
 
 }  // namespace cuda_on_cpu
 
+namespace {
+std::atomic<int> host_allocations = 0;
+}  // namespace
+int cuda_on_cpu::host_allocations_made() {
+  return host_allocations;
+}
+
 using cuda_on_cpu::DeviceAccess;
 using cuda_on_cpu::Memory;
 
@@ -200,7 +208,9 @@ cudaError_t cudaSetDevice(int device) {
   return device == 0 ? cudaSuccess : cudaErrorInvalidValue;
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int /*device*/) {
-  *properties = {"CUDA on this CPU", 9, 0, 4, cuda_on_cpu::kMostSharedBytes};
+  *properties = {"CUDA on this CPU", {}, 9, 0, 4, cuda_on_cpu::kMostSharedBytes};
+  const int gpu = cuda_on_cpu::gpu_of_thread;
+  std::memcpy(properties->uuid.bytes, &gpu, sizeof gpu);
   return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr /*attribute*/, int /*device*/) {
@@ -224,10 +234,12 @@ cudaError_t cudaMalloc(void** memory, std::size_t size_bytes) {
   return *memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
 }
 cudaError_t cudaFree(void* memory) {
+  cuda_on_cpu::wait_for(nullptr);  // as a device does
   if (memory != nullptr) Memory::get().release(memory);
   return cudaSuccess;
 }
 cudaError_t cudaHostAlloc(void** memory, std::size_t size_bytes, unsigned /*flags*/) {
+  ++host_allocations;
   *memory = std::malloc(size_bytes);
   return *memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
 }
@@ -236,66 +248,28 @@ cudaError_t cudaFreeHost(void* memory) {
   return cudaSuccess;
 }
 cudaError_t cudaMemset(void* to, int value, std::size_t size_bytes) {
+  return cudaMemsetAsync(to, value, size_bytes, nullptr);
+}
+cudaError_t cudaMemsetAsync(void* to, int value, std::size_t size_bytes, cudaStream_t stream) {
+  cuda_on_cpu::wait_for(stream);
   const DeviceAccess access;
   std::memset(to, value, size_bytes);
   return cudaSuccess;
 }
-cudaError_t cudaMemsetAsync(void* to, int value, std::size_t size_bytes, cudaStream_t /*stream*/) {
-  return cudaMemset(to, value, size_bytes);
-}
 cudaError_t cudaMemset2DAsync(void* to, std::size_t pitch, int value, std::size_t width, std::size_t height,
-                              cudaStream_t /*stream*/) {
+                              cudaStream_t stream) {
+  cuda_on_cpu::wait_for(stream);
   const DeviceAccess access;
   for (std::size_t row = 0; row < height; ++row) std::memset(static_cast<std::byte*>(to) + row * pitch, value, width);
   return cudaSuccess;
 }
-cudaError_t cudaMemcpy(void* to, const void* from, std::size_t size_bytes, cudaMemcpyKind /*kind*/) {
+cudaError_t cudaMemcpy(void* to, const void* from, std::size_t size_bytes, cudaMemcpyKind kind) {
+  return cudaMemcpyAsync(to, from, size_bytes, kind, nullptr);
+}
+cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t size_bytes, cudaMemcpyKind /*kind*/,
+                            cudaStream_t stream) {
+  cuda_on_cpu::wait_for(stream);
   const DeviceAccess access;
   std::memmove(to, from, size_bytes);
-  return cudaSuccess;
-}
-cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t size_bytes, cudaMemcpyKind kind,
-                            cudaStream_t /*stream*/) {
-  return cudaMemcpy(to, from, size_bytes, kind);
-}
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned /*flags*/) {
-  *stream = nullptr;
-  return cudaSuccess;
-}
-cudaError_t cudaStreamDestroy(cudaStream_t /*stream*/) {
-  return cudaSuccess;
-}
-cudaError_t cudaStreamSynchronize(cudaStream_t /*stream*/) {
-  return cudaSuccess;
-}
-cudaError_t cudaStreamWaitEvent(cudaStream_t /*stream*/, cudaEvent_t /*event*/, unsigned /*flags*/) {
-  return cudaSuccess;
-}
-cudaError_t cudaDeviceSynchronize() {
-  return cudaSuccess;
-}
-struct CudaOnCpuEvent {
-  std::chrono::steady_clock::time_point time;
-};
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned /*flags*/) {
-  *event = new CudaOnCpuEvent;
-  return cudaSuccess;
-}
-cudaError_t cudaEventDestroy(cudaEvent_t event) {
-  delete event;
-  return cudaSuccess;
-}
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t /*stream*/) {
-  event->time = std::chrono::steady_clock::now();
-  return cudaSuccess;
-}
-cudaError_t cudaEventQuery(cudaEvent_t /*event*/) {
-  return cudaSuccess;
-}
-cudaError_t cudaEventSynchronize(cudaEvent_t /*event*/) {
-  return cudaSuccess;
-}
-cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t from, cudaEvent_t to) {
-  *ms = std::chrono::duration<float, std::milli>(to->time - from->time).count();
   return cudaSuccess;
 }

@@ -15,18 +15,10 @@
 namespace baekji {
 namespace {
 
+using cases::message_of;
 using ::testing::AllOf;
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
-
-std::string message_of(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 std::shared_ptr<CommunicatorWatch> watch_of(double limit_s) {
   auto watch = std::make_shared<CommunicatorWatch>();

@@ -1,9 +1,12 @@
 #pragma once
 // A stand-in for the CUDA runtime that executes kernels on the CPU, so that the very sources of the CUDA back end are
-// tested where there is no GPU. Each block's threads are fibers that meet at barriers and exchange in warps; streams
-// execute at once, in the order of the calls; memory of the device may be touched by kernels and copies alone: the host
-// faults. It shows wrong indices, wrong sums, missing barriers between writers and readers of one block, and host code
-// that reads device memory. It shows neither races between blocks or streams, nor speed.
+// tested where there is no GPU. Each block's threads are fibers that meet at barriers and exchange in warps; kernels
+// and copies execute at once, after what their stream has waited for (streams.cpp); memory of the device may be touched
+// by kernels and copies alone: the host faults. It shows wrong indices, wrong sums, missing barriers between writers
+// and readers of one block, and host code that reads device memory. It shows neither races between blocks, nor speed.
+//
+// A thread of the host that is a rank has a device to itself, as a process would: plain copies wait for the streams
+// that the thread has made. All such devices share one memory.
 //
 // It holds what our sources use. A name that is missing here is a compile error, not a surprise.
 
@@ -11,7 +14,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <type_traits>
+#include <vector>
 
 #define __global__
 #define __device__
@@ -53,8 +58,12 @@ enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16 };
 inline constexpr unsigned cudaStreamDefault = 0, cudaHostAllocDefault = 0, cudaEventDefault = 0,
                           cudaEventDisableTiming = 2;
 
+struct cudaUUID_t {
+  char bytes[16];
+};
 struct cudaDeviceProp {
   char name[256];
+  cudaUUID_t uuid;
   int major, minor, multiProcessorCount;
   std::size_t sharedMemPerBlockOptin;
 };
@@ -90,6 +99,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t size_bytes, 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamQuery(cudaStream_t stream);
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags = 0);
 cudaError_t cudaDeviceSynchronize();
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
@@ -109,6 +119,21 @@ class DeviceAccess {
   DeviceAccess(const DeviceAccess&) = delete;
   DeviceAccess& operator=(const DeviceAccess&) = delete;
 };
+
+/// The GPU that this thread of the host takes for its own: what its properties' uuid says.
+inline thread_local int gpu_of_thread = 0;
+
+/// Calls of cudaHostAlloc since the program began.
+int host_allocations_made();
+
+/// Gives `stream` a task that may wait for other ranks: it runs on a thread of the stream's own, after all that the
+/// stream was given before. `what` is for the journal.
+void enqueue(cudaStream_t stream, const std::string& what, std::function<void()> task);
+/// Returns when the stream has done all that it was given; null: every stream that this thread has made.
+void wait_for(cudaStream_t stream);
+/// What this thread has given to its streams since it last asked, one line each: "2: wait 1" is its second stream,
+/// which waits for the first record of an event ("1: record 1").
+std::vector<std::string> take_journal();
 
 /// Runs `thread` once for each thread of the grid.
 cudaError_t run_grid(const cudaLaunchConfig_t& config, const void* kernel, const std::function<void()>& thread);

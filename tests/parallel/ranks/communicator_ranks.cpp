@@ -6,6 +6,7 @@
 #include <string>
 #include <thread>
 
+#include "core/device_cuda.h"
 #include "parallel/communicator_mpi.h"
 #include "parallel/launch.h"
 #include "tests/parallel/communicator_cases.h"
@@ -22,6 +23,12 @@ void collectives(const Launch& launch) {
     cases::expect(world->size() == launch.size() && world->rank() == launch.rank(), "world");
     cases::check_everything(*world);
   }
+}
+
+// Tensors of a GPU, which all ranks of the machine share.
+void device_tensors() {
+  const auto world = make_mpi_communicator({});
+  cases::check_everything(*world, select_cuda_device(world->rank()));
 }
 
 // More bytes than an int counts.
@@ -59,6 +66,7 @@ int run(const std::string& what) {
   const Launch launch;
   try {
     if (what == "collectives") collectives(launch);
+    if (what == "device") device_tensors();
     if (what == "long") long_messages(launch);
     if (what == "mismatch") mismatch(launch);
     if (what == "absent") absent(launch);
