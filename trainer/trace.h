@@ -87,7 +87,7 @@ class TracingKernels final : public ForwardingKernels {
   std::unique_ptr<Kernels> owned_;
   std::map<const std::byte*, std::pair<const std::byte*, std::string>> places_;  // by first byte: end, name
   bool tracing_ = false;
-  std::string last_;  // the parameter of the last operation that had one
+  std::string last_;                // the parameter of the last operation that had one
   const char* product_ = "matmul";  // what the 8-bit copy of that parameter is for
   Trace trace_;
   std::string keep_name_;
