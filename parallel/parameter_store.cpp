@@ -43,8 +43,9 @@ struct SliceShape {
   std::int64_t aligned_bytes(DType type) const {
     return round_up(rows * columns * size_of(type), Arena::kAlignmentBytes);
   }
-  Tensor at(void* data, DType type) const {
-    return vector ? Tensor(data, type, {columns}) : Tensor(data, type, {rows, columns});
+  Tensor at(const MemoryPlace& place, DType type) const {
+    return vector ? Tensor(place.data, type, {columns}, place.device)
+                  : Tensor(place.data, type, {rows, columns}, place.device);
   }
   Tensor allocate(Arena& arena, const char* category, DType type) const {
     return vector ? arena.allocate(category, type, {columns}) : arena.allocate(category, type, {rows, columns});
@@ -121,7 +122,8 @@ Tensor ParameterStore::bind_weight(const ParameterGroup& group, Arena& arena) {
   const SliceShape shape = slice_shape(group);
   if (!shards_weights()) return shape.allocate(arena, "weights", args_.types.compute);
   std::int64_t& taken_bytes = unit_bytes_[group.unit];
-  const Tensor weight = shape.at(static_cast<std::byte*>(unit_.data()) + taken_bytes, args_.types.compute);
+  const Tensor weight = shape.at(
+      {.data = static_cast<std::byte*>(unit_.data()) + taken_bytes, .device = unit_.device()}, args_.types.compute);
   taken_bytes += shape.aligned_bytes(args_.types.compute);
   return weight;
 }

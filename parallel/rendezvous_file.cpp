@@ -8,7 +8,6 @@
 #include <fstream>
 #include <iterator>
 #include <map>
-#include <random>
 #include <thread>
 
 #include "core/error.h"
@@ -33,11 +32,10 @@ using Clock = std::chrono::steady_clock;
 constexpr std::string_view kFileMagic = "baekji rendezvous 1";
 constexpr auto kPause = std::chrono::milliseconds(20);
 
-// A number that no other start has: of this process, this moment and the system's noise.
+// A number that no other start has: of this process, this moment, and the time since its machine started.
 std::string fresh_number() {
-  std::random_device noise;
-  return fmt::format("{:08x}{:08x}{:016x}{:08x}", noise(), noise(),
-                     std::chrono::system_clock::now().time_since_epoch().count(), getpid());
+  return fmt::format("{:016x}{:016x}{:08x}", std::chrono::system_clock::now().time_since_epoch().count(),
+                     Clock::now().time_since_epoch().count(), getpid());
 }
 
 class FileMeeting {

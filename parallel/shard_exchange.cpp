@@ -64,7 +64,7 @@ void ShardExchange::list_owned() {
 
 // The buffer as all ranks' parts of a bucket.
 Tensor ShardExchange::whole(const Shard& shard, DType type) const {
-  return {buffer_.data(), type, {args_.ranks * shard.bucket.part_elements}};
+  return {buffer_.data(), type, {args_.ranks * shard.bucket.part_elements}, buffer_.device()};
 }
 
 Tensor ShardExchange::part_of(const Shard& shard, const Tensor& whole, std::int64_t rank) const {
