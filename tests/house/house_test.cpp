@@ -34,7 +34,8 @@ const std::map<std::string, Names>& floors() {
       {"parallel", {"core", "kernels"}},
       {"model", {"core", "kernels", "parallel"}},
       {"checkpoint", {"core", "proof", "parallel"}},
-      {"trainer", {"core", "proof", "data", "kernels", "parallel", "model", "checkpoint"}},
+      {"plan", {"core", "parallel", "model"}},
+      {"trainer", {"core", "proof", "data", "kernels", "parallel", "model", "checkpoint", "plan"}},
   };
   return kFloors;
 }
@@ -68,7 +69,7 @@ const std::map<std::string, Names>& library_homes() {
   return kHomes;
 }
 
-const Names kAll{"core", "proof", "data", "kernels", "parallel", "model", "checkpoint", "trainer"};
+const Names kAll{"core", "proof", "data", "kernels", "parallel", "model", "checkpoint", "plan", "trainer"};
 const Names kContract{"core",     "proof", "data",      "kernels",
                       "parallel", "model", "checkpoint"};                // whose results are compared
 const Names kNumerics{"core", "proof", "kernels", "parallel", "model"};  // whose arithmetic is
@@ -170,7 +171,7 @@ std::string without_byte_views(std::string code) {
 const std::vector<Source>& sources() {
   static const std::vector<Source> kSources = [] {
     std::vector<Source> all;
-    for (const char* top : {"core", "proof", "data", "kernels", "parallel", "model", "checkpoint", "trainer", "tests",
+    for (const char* top : {"core", "proof", "data", "kernels", "parallel", "model", "checkpoint", "plan", "trainer", "tests",
                             "bench", "scripts", "cmake", "configs", "docs", ".ci"}) {
       if (!fs::exists(root() / top)) continue;
       for (const auto& entry : fs::recursive_directory_iterator(root() / top)) {
