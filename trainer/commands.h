@@ -18,5 +18,6 @@ void add_keys_command(CLI::App& app);
 void add_contract_command(CLI::App& app);
 void add_verify_command(CLI::App& app);
 void add_chunks_command(CLI::App& app);
+void add_plan_command(CLI::App& app);
 
 }  // namespace baekji

@@ -1,0 +1,47 @@
+#pragma once
+// What months of training come to: days with failures counted, the best interval between checkpoints, energy, and what
+// the proof costs.
+
+#include <cstdint>
+
+#include "plan/cluster.h"
+
+namespace baekji {
+
+struct RunQuestion {
+  std::int64_t steps = 0;
+  double training_s = 0;  ///< of all steps, nothing else counted
+  std::int64_t devices = 1;
+  double state_bytes = 0;              ///< of a checkpoint: master weights and both moments
+  double stall_s = 0;                  ///< that a save stops training for
+  std::int64_t checkpoint_every = 0;   ///< steps, as the experiment says; 0: only at the end
+  std::int64_t anchor_every = 0;       ///< steps between checkpoints that are kept for good; 0: none
+  std::int64_t challenge_steps = 0;    ///< that an evaluator replays
+  std::int64_t challenge_devices = 1;  ///< of the node that replays them
+  double slowdown = 1;                 ///< a node's step over the cluster's, for the same devices
+  const Cluster& cluster;
+};
+
+struct RunForecast {
+  double training_days = 0;
+  double write_s = 0;              ///< of a checkpoint, beside training
+  double best_interval_s = 0;      ///< between checkpoints, by Daly's estimate
+  std::int64_t best_every = 0;     ///< the same in steps
+  double interval_s = 0;           ///< what is reckoned with: the experiment's, or the best
+  double mean_time_to_failure_s = 0;  ///< of the job; infinite without failures
+  double goodput = 1;              ///< training over all time
+  double days = 0;                 ///< with failures, restarts, lost work, saves and the start
+  double device_hours = 0;
+  double energy_mwh = 0;
+  std::int64_t anchors = 0;
+  double anchor_bytes = 0;  ///< of all
+  double ledger_bytes = 0;
+  double challenge_hours = 0;  ///< loading included
+};
+
+/// Daly 2006, "A higher order estimate of the optimum checkpoint interval for restart dumps" (equation 37), with the
+/// stall of a save as its cost, and no shorter than a write takes. Lost work is half an interval for each failure (Young
+/// 1974). Throws when failures come faster than the job can restart.
+RunForecast forecast_run(const RunQuestion& question);
+
+}  // namespace baekji

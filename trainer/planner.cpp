@@ -1,0 +1,136 @@
+#include "trainer/planner.h"
+
+#include <algorithm>
+
+#include "core/thread_pool.h"
+#include "trainer/engine.h"
+#include "trainer/layout.h"
+#include "trainer/memory_plan.h"
+#include "trainer/rank_kernels.h"
+
+namespace baekji {
+namespace {
+
+constexpr double kGib = 1024.0 * 1024.0 * 1024.0;
+// CUDA's context, cuBLASLt, cuDNN and NCCL with a dozen groups: assumed, not measured.
+constexpr double kContextGib = 2;
+
+Recomputed recomputed_of(const std::string& text) {
+  if (text == "full") return Recomputed::kAll;
+  return text == "selective" ? Recomputed::kSelective : Recomputed::kNothing;
+}
+
+const char* word_of(Recomputed recompute) {
+  switch (recompute) {
+    case Recomputed::kSelective:
+      return "selective";
+    case Recomputed::kAll:
+      return "full";
+    default:
+      return "none";
+  }
+}
+
+Precision precision_of(const NumericsConfig& numerics) {
+  if (numerics.precision == "fp32") return Precision::kFloat32;
+  return numerics.precision == "fp8" ? Precision::kFloat8 : Precision::kBfloat16;
+}
+
+}  // namespace
+
+double room_bytes(const Cluster& cluster) {
+  const double context = cluster.device.kind == "cuda" ? kContextGib : 0;
+  return (cluster.device.memory_gib - context) * kGib;
+}
+
+Workload workload_of(const Experiment& e, const TrainingStage& stage) {
+  Workload w;
+  w.model = {.layers = e.model.layers,
+             .hidden = e.model.hidden,
+             .heads = e.model.heads,
+             .kv_heads = e.model.kv_heads,
+             .head_width = e.model.head_width(),
+             .ffn = e.model.ffn,
+             .gate = 2,
+             .vocab = e.model.padded_vocab(e.numerics.tensor_grains),
+             .tied_embeddings = e.model.tied_embeddings};
+  w.layout = {.tensor = e.layout.tensor,
+              .data = e.layout.data,
+              .pipeline = e.layout.pipeline,
+              .virtual_stages = e.layout.virtual_stages,
+              .schedule = e.layout.schedule,
+              .zero = e.layout.zero,
+              .recompute = recomputed_of(e.layout.recompute)};
+  for (const StageRange& range : stage_ranges(e)) w.layout.layers_per_stage.push_back(range.layers);
+  w.precision = precision_of(e.numerics);
+  w.sequence = stage.context;
+  w.micro_batch = stage.micro_batch;
+  w.global_batch = stage.global_batch;
+  w.replicas = e.numerics.replicas;
+  return w;
+}
+
+Experiment with_candidate(const Experiment& experiment, const Candidate& c) {
+  Experiment e = experiment;
+  const ParallelLayout& l = c.workload.layout;
+  e.layout.tensor = l.tensor;
+  e.layout.data = l.data;
+  e.layout.pipeline = l.pipeline;
+  e.layout.virtual_stages = l.virtual_stages;
+  e.layout.schedule = l.schedule;
+  e.layout.schedule_file.clear();
+  e.layout.layers_per_stage = l.layers_per_stage;
+  e.layout.zero = l.zero;
+  e.layout.recompute = word_of(l.recompute);
+  e.numerics.tensor_grains = c.tensor_grains;
+  e.numerics.replicas = c.workload.replicas;
+  e.numerics.micro_batch = c.workload.micro_batch;
+  for (TrainingStage& stage : e.stages) stage.micro_batch = c.workload.micro_batch;
+  return e;
+}
+
+std::vector<RankPlan> rank_plans(const Experiment& e) {
+  ThreadPool pool(1);
+  const std::unique_ptr<Kernels> kernels = make_planning_kernels(e.layout, pool);
+  std::vector<RankPlan> plans;
+  for (std::int64_t p = 0; p < e.layout.pipeline; ++p) {
+    const MemoryPlan memory = memory_plan(e, *kernels, {.at = {.pipeline = p}});
+    RankPlan plan{.pipeline_rank = p, .parts = {}, .total_bytes = memory.device->total_bytes()};
+    for (const Arena::Row& row : memory.device->rows()) plan.parts.emplace_back(row.category, row.size_bytes);
+    plans.push_back(std::move(plan));
+  }
+  return plans;
+}
+
+RunForecast forecast_run_of(const Experiment& e, const Cluster& cluster, const ImplementationProfile& profile,
+                            std::int64_t challenge_steps) {
+  double training_s = 0;
+  for (std::size_t i = 0; i < e.stages.size(); ++i) {
+    const std::int64_t first = e.stages[i].from_step;
+    if (first > e.run.steps) break;
+    const std::int64_t end = i + 1 < e.stages.size() ? std::min(e.stages[i + 1].from_step, e.run.steps + 1) : e.run.steps + 1;
+    const Workload w = workload_of(e, e.stages[i]);
+    training_s += static_cast<double>(end - first) * forecast_step({w, cluster, profile}).step_s;
+  }
+  const double state = 12.0 * static_cast<double>(parameter_count(e.model));
+  const std::int64_t devices = e.layout.mesh().size();
+  // A save beside training copies what a rank owns; one that is not writes it.
+  const double owned = state / static_cast<double>(devices);
+  const double copy_s = owned / (cluster.device.memory_gb_s * 1e9);
+  // Device memory leaves over PCIe; on the CPU it is copied in place.
+  constexpr double kHostGbS = 25;
+  const double leave_s = cluster.device.kind == "cuda" ? owned / (kHostGbS * 1e9) : 2 * copy_s;
+  return forecast_run({.steps = e.run.steps,
+                       .training_s = training_s,
+                       .devices = devices,
+                       .state_bytes = state,
+                       .stall_s = e.run.async_save ? leave_s : leave_s + state / (cluster.storage.write_gb_s * 1e9),
+                       .checkpoint_every = e.run.checkpoint_every,
+                       .anchor_every = e.run.anchor_every,
+                       .challenge_steps = challenge_steps,
+                       .challenge_devices = std::min(devices, cluster.network.devices_per_node),
+                       .slowdown = 1,
+                       .cluster = cluster});
+}
+
+}  // namespace baekji

@@ -1,0 +1,34 @@
+#pragma once
+// From an experiment to what plan/ reckons with, and back: the trainer's own layouts, schedules and planned memory.
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "plan/run_forecast.h"
+#include "plan/search.h"
+#include "trainer/experiment.h"
+
+namespace baekji {
+
+/// What a training stage of the experiment asks of the devices.
+Workload workload_of(const Experiment& experiment, const TrainingStage& stage);
+/// The experiment under a candidate's layout (and numerics, where these are another contract's).
+Experiment with_candidate(const Experiment& experiment, const Candidate& candidate);
+
+/// Bytes on the device of one rank of each pipeline stage: the tables that the trainer prints before step 1, in numbers.
+struct RankPlan {
+  std::int64_t pipeline_rank = 0;
+  std::vector<std::pair<std::string, std::int64_t>> parts;
+  std::int64_t total_bytes = 0;
+};
+std::vector<RankPlan> rank_plans(const Experiment& experiment);
+
+/// The run of all training stages under the experiment's layout.
+RunForecast forecast_run_of(const Experiment& experiment, const Cluster& cluster, const ImplementationProfile& profile,
+                            std::int64_t challenge_steps);
+
+/// What of a device's memory our own plan may take: CUDA's context and the libraries' own buffers stay out.
+double room_bytes(const Cluster& cluster);
+
+}  // namespace baekji
