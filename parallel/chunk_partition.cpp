@@ -35,21 +35,17 @@ Bucket deal_out(std::span<const ChunkRange> chunks, std::int64_t ranks) {
 }  // namespace
 
 std::vector<Bucket> partition_chunks(std::span<const std::int64_t> elements, std::int64_t ranks,
-                                     std::int64_t bucket_elements) {
+                                     std::int64_t chunks) {
   std::vector<Bucket> buckets;
-  std::vector<ChunkRange> chunks;
-  std::int64_t total = 0;
+  std::vector<ChunkRange> open;
   const auto close = [&] {
-    if (!chunks.empty()) buckets.push_back(deal_out(chunks, ranks));
-    chunks.clear();
-    total = 0;
+    if (!open.empty()) buckets.push_back(deal_out(open, ranks));
+    open.clear();
   };
   for (std::size_t slice = 0; slice < elements.size(); ++slice) {
     for (std::int64_t begin = 0; begin < elements[slice]; begin += kChunkElements) {
-      const std::int64_t count = std::min(kChunkElements, elements[slice] - begin);
-      chunks.push_back({.slice = slice, .begin = begin, .count = count});
-      total += count;
-      if (total >= bucket_elements) close();
+      open.push_back({.slice = slice, .begin = begin, .count = std::min(kChunkElements, elements[slice] - begin)});
+      if (std::ssize(open) >= chunks) close();
     }
   }
   close();

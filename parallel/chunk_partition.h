@@ -6,6 +6,8 @@
 #include <span>
 #include <vector>
 
+#include "core/types.h"
+
 namespace baekji {
 
 /// Consecutive chunks of one slice that one rank owns.
@@ -23,12 +25,18 @@ struct Bucket {
   std::int64_t part_elements = 0;
 };
 
-/// Elements of a bucket, about: large enough to use the links, small enough to begin while others are computed.
-inline constexpr std::int64_t kBucketElements = std::int64_t{1} << 22;
+/// Chunks of a bucket, about 4 million elements: large enough to use the links, small enough to begin while others are
+/// computed. With `ranks` owners it is the next multiple of them, so that each owns as many as the others.
+constexpr std::int64_t bucket_chunks(std::int64_t ranks) {
+  constexpr std::int64_t kFewest = 64;
+  return ceil_div(kFewest, ranks) * ranks;
+}
 
-/// Slices of `elements[i]` elements in order, cut into buckets of at least `bucket_elements`; in each, every rank owns
-/// whole chunks one after another, about as many elements as the others.
-std::vector<Bucket> partition_chunks(std::span<const std::int64_t> elements, std::int64_t ranks,
-                                     std::int64_t bucket_elements = kBucketElements);
+/// Slices of `elements[i]` elements in order, cut into buckets of so many chunks; in each, every rank owns whole chunks one
+/// after another, about as many elements as the others.
+std::vector<Bucket> partition_chunks(std::span<const std::int64_t> elements, std::int64_t ranks, std::int64_t chunks);
+inline std::vector<Bucket> partition_chunks(std::span<const std::int64_t> elements, std::int64_t ranks) {
+  return partition_chunks(elements, ranks, bucket_chunks(ranks));
+}
 
 }  // namespace baekji

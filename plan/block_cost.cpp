@@ -14,7 +14,7 @@ constexpr double kCopyBytes = 4;
 
 // Extents of a block on one rank.
 struct Extents {
-  double tokens, hidden, query, key_value, ffn, gate, tensor;
+  double tokens, hidden, query, key_value, ffn, gate, tensor, slices;
 
   explicit Extents(const Workload& w)
       : tokens(static_cast<double>(w.micro_batch * w.sequence) / static_cast<double>(w.layout.context)),
@@ -23,14 +23,15 @@ struct Extents {
         key_value(static_cast<double>(w.model.kv_width()) / static_cast<double>(w.layout.tensor)),
         ffn(static_cast<double>(w.model.ffn) / static_cast<double>(w.layout.tensor)),
         gate(static_cast<double>(w.model.gate)),
-        tensor(static_cast<double>(w.layout.tensor)) {}
+        tensor(static_cast<double>(w.layout.tensor)),
+        slices(static_cast<double>(w.slices)) {}
 
-  /// Forward; the gradients have the same extents in other places.
+  /// Of one slice, forward; the gradients have the same extents in other places.
   std::array<ProductShape, 4> products() const {
-    return {{{tokens, query + 2 * key_value, hidden},
-             {tokens, hidden, query},
-             {tokens, gate * ffn, hidden},
-             {tokens, hidden, ffn}}};
+    return {{{tokens, (query + 2 * key_value) / slices, hidden},
+             {tokens, hidden, query / slices},
+             {tokens, gate * ffn / slices, hidden},
+             {tokens, hidden, ffn / slices}}};
   }
 };
 
@@ -54,9 +55,15 @@ double backward_copies(const Extents& e) {
 
 void add_products(const CostContext& c, const Extents& e, BlockSeconds& block) {
   for (const ProductShape& p : e.products()) {
-    block.forward.products += c.device.product_s(p);
-    block.backward_input.products += c.device.product_s({p.rows, p.inner, p.columns});
-    block.backward_weight.products += c.device.product_s({p.inner, p.columns, p.rows});
+    block.forward.products += e.slices * c.device.product_s(p);
+    block.backward_input.products += e.slices * c.device.product_s({p.rows, p.inner, p.columns});
+    block.backward_weight.products += e.slices * c.device.product_s({p.inner, p.columns, p.rows});
+  }
+  if (e.slices > 1) {
+    // Two sums over slices in each direction: every slice's result is written and read in 32 bits.
+    const double sums = c.device.bytes_s(2 * e.slices * e.tokens * e.hidden * 8);
+    block.forward.pointwise += sums;
+    block.backward_input.pointwise += sums;
   }
   block.backward_weight.pointwise +=
       c.device.bytes_inside_s(block_parameters_of_rank(c.workload) * c.profile.accumulate_bytes);
@@ -85,8 +92,8 @@ void add_pointwise(const CostContext& c, const Extents& e, BlockSeconds& block) 
   const double bytes = pointwise_bytes(e, c.profile);
   const double gap = c.profile.operation_gap_us * 1e-6;
   const double launches = 6 * c.device.bytes_s(0);
-  block.forward.pointwise = c.device.bytes_inside_s(bytes) + launches + gap * kForwardOperations;
-  block.backward_input.pointwise = c.device.bytes_inside_s(2 * bytes) + 2 * launches + gap * kBackwardOperations;
+  block.forward.pointwise += c.device.bytes_inside_s(bytes) + launches + gap * kForwardOperations;
+  block.backward_input.pointwise += c.device.bytes_inside_s(2 * bytes) + 2 * launches + gap * kBackwardOperations;
   if (c.device.precision() != Precision::kFloat8 && c.device.precision() != Precision::kFloat4) return;
   block.forward.pointwise += c.device.bytes_s(forward_copies(e));
   block.backward_input.pointwise += c.device.bytes_s(backward_copies(e));
@@ -184,10 +191,11 @@ BlockSeconds block_seconds(const CostContext& c) {
 BlockSeconds head_seconds(const CostContext& c) {
   const Extents e(c.workload);
   const double vocab = static_cast<double>(c.workload.model.vocab) / e.tensor;
+  const double slice = vocab / e.slices;
   BlockSeconds head;
-  head.forward.products = c.device.product_16_s({e.tokens, vocab, e.hidden});
-  head.backward_input.products = c.device.product_16_s({e.tokens, e.hidden, vocab});
-  head.backward_weight.products = c.device.product_16_s({vocab, e.hidden, e.tokens});
+  head.forward.products = e.slices * c.device.product_16_s({e.tokens, slice, e.hidden});
+  head.backward_input.products = e.slices * c.device.product_16_s({e.tokens, e.hidden, slice});
+  head.backward_weight.products = e.slices * c.device.product_16_s({slice, e.hidden, e.tokens});
   // Logits: written, read for the maximum and the sum, read and written as gradients; 4 bytes and 2.
   head.forward.pointwise = c.device.bytes_s(e.tokens * vocab * 8);
   head.backward_input.pointwise = c.device.bytes_s(e.tokens * vocab * 6);

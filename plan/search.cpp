@@ -60,9 +60,10 @@ class Enumeration {
         if (space_.free_numerics && base.other_contract && base.workload.replicas > 8 * data) continue;
         Candidate c = base;
         c.workload.layout.tensor = tensor;
+        c.workload.slices = base.tensor_grains / tensor;
         c.workload.layout.pipeline = pipeline;
         c.workload.layout.data = data;
-        c.workload.layout.layers_per_stage.clear();
+        c.workload.layout.layers_per_stage.clear();  // the experiment's own are for its own degrees
         schedules(c);
       }
     }
@@ -122,6 +123,7 @@ SearchResult search_layouts(const StepQuestion& q, const SearchSpace& space, con
   for (Candidate& c : Enumeration(q, space).all()) {
     ++result.tried;
     try {
+      c.workload.layout.layers_per_stage = space.layers_of(c.workload);
       const double least = state_bytes_at_least(c.workload);
       if (least > space.room_bytes) {
         ++result.refused["the state alone is larger than a device's memory"];

@@ -12,6 +12,9 @@
 
 namespace baekji {
 
+/// The layers of each stage of a layout.
+using LayersOf = std::function<std::vector<std::int64_t>(const Workload&)>;
+
 /// What bounds a search, beside the workload that it varies.
 struct SearchSpace {
   std::int64_t devices = 1;
@@ -19,6 +22,7 @@ struct SearchSpace {
   bool free_numerics = false;    ///< also micro-batch, replicas and tensor grains: another contract
   std::size_t wanted = 10;       ///< rows
   double room_bytes = 0;         ///< of a device
+  LayersOf layers_of = stage_layers;
 };
 
 struct Candidate {

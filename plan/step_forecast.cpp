@@ -144,14 +144,15 @@ std::vector<std::int64_t> stage_layers(const Workload& w) {
   if (!w.layout.layers_per_stage.empty()) return w.layout.layers_per_stage;
   const std::int64_t stages = w.layout.pipeline * w.layout.virtual_stages;
   const std::int64_t layers = w.model.layers;
-  if (layers < stages) {
+  const bool ends_count = stages > 1 && layers % stages != 0 && (layers + 2) % stages == 0;
+  if (layers < stages && !ends_count) {
     throw Error("there are more stages than layers")
         .values(fmt::format("at most {} stages", layers), fmt::format("{} x {}", w.layout.pipeline, w.layout.virtual_stages))
         .hint("lower the pipeline degree or virtual_stages");
   }
   std::vector<std::int64_t> result(static_cast<std::size_t>(stages), layers / stages);
   if (layers % stages == 0) return result;
-  if ((layers + 2) % stages == 0 && stages > 1) {
+  if (ends_count) {
     std::fill(result.begin(), result.end(), (layers + 2) / stages);
     --result.front();
     --result.back();

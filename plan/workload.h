@@ -61,7 +61,9 @@ struct Workload {
   std::int64_t sequence = 1;      ///< tokens
   std::int64_t micro_batch = 1;   ///< sequences of a forward pass
   std::int64_t global_batch = 1;  ///< sequences of a step
-  std::int64_t replicas = 1;      ///< of our numerics contract; peers have none
+  // Of our numerics contract; peers have one of each.
+  std::int64_t replicas = 1;
+  std::int64_t slices = 1;  ///< tensor grains of a rank: products and attention run one by one
 
   /// Of the data rank that has the most.
   std::int64_t micro_batches() const {

@@ -88,6 +88,8 @@ void run(const PlanArguments& a) {
   const Cluster cluster = load_cluster(a.cluster);
   const ImplementationProfile& profile = implementation_profile(a.profile);
   require_device_kind(e, cluster);
+  const Workload asked = workload_of(e, e.stages.front());
+  const DeviceCost computes(cluster, profile, asked.precision);  // refuses what the device cannot
   nlohmann::json json{{"experiment", e.identity.name}, {"cluster", cluster.name}, {"profile", profile.name}};
   std::string text;
   if (!a.explain) {
@@ -95,8 +97,8 @@ void run(const PlanArguments& a) {
                             .most_tensor = e.numerics.tensor_grains,
                             .free_numerics = a.free_numerics,
                             .wanted = static_cast<std::size_t>(a.rows),
-                            .room_bytes = room_bytes(cluster)};
-    const Workload asked = workload_of(e, e.stages.front());
+                            .room_bytes = room_bytes(cluster),
+                            .layers_of = [&e](const Workload& w) { return trainer_layers(e, w); }};
     const SearchResult result = search(e, {asked, cluster, profile}, space);
     json["search"] = to_json(result);
     text += search_table(result, space);

@@ -67,7 +67,15 @@ Workload workload_of(const Experiment& e, const TrainingStage& stage) {
   w.micro_batch = stage.micro_batch;
   w.global_batch = stage.global_batch;
   w.replicas = e.numerics.replicas;
+  w.slices = e.numerics.tensor_grains / e.layout.tensor;
   return w;
+}
+
+std::vector<std::int64_t> trainer_layers(const Experiment& e, const Workload& w) {
+  std::vector<std::int64_t> layers;
+  for (const StageRange& range : partition_layers(e.model, w.layout.pipeline * w.layout.virtual_stages, {}, e.place))
+    layers.push_back(range.layers);
+  return layers;
 }
 
 Experiment with_candidate(const Experiment& experiment, const Candidate& c) {

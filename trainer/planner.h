@@ -13,6 +13,8 @@ namespace baekji {
 
 /// What a training stage of the experiment asks of the devices.
 Workload workload_of(const Experiment& experiment, const TrainingStage& stage);
+/// The layers of each stage, as the trainer deals them out.
+std::vector<std::int64_t> trainer_layers(const Experiment& experiment, const Workload& workload);
 /// The experiment under a candidate's layout (and numerics, where these are another contract's).
 Experiment with_candidate(const Experiment& experiment, const Candidate& candidate);
 
