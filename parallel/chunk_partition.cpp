@@ -34,8 +34,7 @@ Bucket deal_out(std::span<const ChunkRange> chunks, std::int64_t ranks) {
 
 }  // namespace
 
-std::vector<Bucket> partition_chunks(std::span<const std::int64_t> elements, std::int64_t ranks,
-                                     std::int64_t chunks) {
+std::vector<Bucket> partition_chunks(std::span<const std::int64_t> elements, std::int64_t ranks, std::int64_t chunks) {
   std::vector<Bucket> buckets;
   std::vector<ChunkRange> open;
   const auto close = [&] {

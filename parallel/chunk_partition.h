@@ -32,8 +32,8 @@ constexpr std::int64_t bucket_chunks(std::int64_t ranks) {
   return ceil_div(kFewest, ranks) * ranks;
 }
 
-/// Slices of `elements[i]` elements in order, cut into buckets of so many chunks; in each, every rank owns whole chunks one
-/// after another, about as many elements as the others.
+/// Slices of `elements[i]` elements in order, cut into buckets of so many chunks; in each, every rank owns whole chunks
+/// one after another, about as many elements as the others.
 std::vector<Bucket> partition_chunks(std::span<const std::int64_t> elements, std::int64_t ranks, std::int64_t chunks);
 inline std::vector<Bucket> partition_chunks(std::span<const std::int64_t> elements, std::int64_t ranks) {
   return partition_chunks(elements, ranks, bucket_chunks(ranks));

@@ -23,8 +23,9 @@ constexpr double kLegendLine = 20;
 constexpr double kLetter = 6.6;  // mean width at 12 pixels
 
 // Okabe and Ito (2008, "Color universal design"), then the same lightened: tellable apart with any colour vision.
-constexpr std::array<const char*, 14> kColours{"#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442",
-                                               "#7fb8d8", "#f2cf7f", "#7fceb9", "#e5bcd3", "#aad9f4", "#eaae7f", "#999999"};
+constexpr std::array<const char*, 14> kColours{"#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9",
+                                               "#d55e00", "#f0e442", "#7fb8d8", "#f2cf7f", "#7fceb9",
+                                               "#e5bcd3", "#aad9f4", "#eaae7f", "#999999"};
 
 std::string short_number(double value) {
   return fmt::format("{:.4g}", value);
@@ -63,15 +64,15 @@ std::string draw_bar(const Bar& bar, double y, const Scale& scale, const std::ve
   double sum = 0;
   for (const BarPart& part : bar.parts) {
     if (part.value > 0) {
-      svg += fmt::format(
-          "<rect x='{:.2f}' y='{}' width='{:.2f}' height='{}' fill='{}'><title>{}: {} {}</title></rect>\n", scale.x(sum), y,
-          scale.x(sum + part.value) - scale.x(sum), kBar, colour_of(names, part.name), xml_escaped(part.name),
-          short_number(part.value), xml_escaped(unit));
+      svg +=
+          fmt::format("<rect x='{:.2f}' y='{}' width='{:.2f}' height='{}' fill='{}'><title>{}: {} {}</title></rect>\n",
+                      scale.x(sum), y, scale.x(sum + part.value) - scale.x(sum), kBar, colour_of(names, part.name),
+                      xml_escaped(part.name), short_number(part.value), xml_escaped(unit));
     }
     sum += part.value;
   }
-  return svg + fmt::format("<text x='{:.2f}' y='{}'>{} {}</text>\n", scale.x(sum) + 6, y + kBar * 0.7, short_number(sum),
-                           xml_escaped(unit));
+  return svg + fmt::format("<text x='{:.2f}' y='{}'>{} {}</text>\n", scale.x(sum) + 6, y + kBar * 0.7,
+                           short_number(sum), xml_escaped(unit));
 }
 
 // Entries from left to right, in as many lines as they need; returns the picture and the height.
@@ -84,8 +85,8 @@ std::pair<std::string, double> draw_legend(const std::vector<std::string>& names
       x = kLabels;
       y += kLegendLine;
     }
-    svg += fmt::format("<rect x='{:.1f}' y='{}' width='14' height='14' fill='{}'/><text x='{:.1f}' y='{}'>{}</text>\n", x, y,
-                       colour_of(names, name), x + 20, y + 12, xml_escaped(name));
+    svg += fmt::format("<rect x='{:.1f}' y='{}' width='14' height='14' fill='{}'/><text x='{:.1f}' y='{}'>{}</text>\n",
+                       x, y, colour_of(names, name), x + 20, y + 12, xml_escaped(name));
     x += width;
   }
   return {svg, y + kLegendLine - top};
@@ -104,11 +105,12 @@ std::string draw_axis(double bottom, const Scale& scale, const std::string& unit
   std::string svg;
   const double step = tick_step(scale.largest);
   for (double i = 0; i * step <= scale.largest * (1 + 1e-9); i += 1) {
-    svg += fmt::format("<path d='M{:.2f} {}v5' stroke='#444'/><text x='{:.2f}' y='{}' text-anchor='middle'>{:g}</text>\n",
-                       scale.x(i * step), bottom, scale.x(i * step), bottom + 18, i * step);
+    svg +=
+        fmt::format("<path d='M{:.2f} {}v5' stroke='#444'/><text x='{:.2f}' y='{}' text-anchor='middle'>{:g}</text>\n",
+                    scale.x(i * step), bottom, scale.x(i * step), bottom + 18, i * step);
   }
-  return svg + fmt::format("<path d='M{} {}h{}' stroke='#444'/><text x='{}' y='{}' text-anchor='middle'>{}</text>\n", kLabels,
-                           bottom, kPlot, kLabels + kPlot / 2, bottom + 36, xml_escaped(unit));
+  return svg + fmt::format("<path d='M{} {}h{}' stroke='#444'/><text x='{}' y='{}' text-anchor='middle'>{}</text>\n",
+                           kLabels, bottom, kPlot, kLabels + kPlot / 2, bottom + 36, xml_escaped(unit));
 }
 
 void require_drawable(std::span<const Bar> bars) {

@@ -78,7 +78,8 @@ void add_attention(const CostContext& c, const Extents& e, BlockSeconds& block) 
   block.backward_input.attention = c.device.attention_backward_s(shape);
   const auto ranks = static_cast<double>(c.workload.layout.context);
   if (ranks <= 1) return;
-  // Keys and values go round a ring while attention runs (Liu et al. 2023, "Ring attention"); back with their gradients.
+  // Keys and values go round a ring while attention runs (Liu et al. 2023, "Ring attention"); back with their
+  // gradients.
   const double bytes = 2 * e.tokens * e.key_value * 2 * (ranks - 1);
   const double rate = c.network.ring_bytes_per_s({c.workload.layout.context, c.workload.layout.tensor});
   const double hidden = (ranks - 1) / ranks;
@@ -142,8 +143,7 @@ void add_layer_gather(const CostContext& c, BlockSeconds& block) {
     return std::max(compute, moved) + c.profile.contention * std::min(compute, moved) - compute;
   };
   block.forward.layer_gather = exposed(block.forward.total(), gather);
-  const double backward =
-      block.backward_input.total() + block.backward_weight.total() + block.recomputed.total();
+  const double backward = block.backward_input.total() + block.backward_weight.total() + block.recomputed.total();
   block.backward_input.layer_gather = exposed(backward, (c.workload.layout.zero == 2 ? 0 : gather) + scatter);
 }
 

@@ -15,9 +15,7 @@ struct PassSeconds {
   double context_exchange = 0;
   double layer_gather = 0;  ///< waiting for weights or for gradient sums of a divided layer
 
-  double total() const {
-    return products + attention + pointwise + tensor_exchange + context_exchange + layer_gather;
-  }
+  double total() const { return products + attention + pointwise + tensor_exchange + context_exchange + layer_gather; }
   PassSeconds& operator+=(const PassSeconds& other);
 };
 PassSeconds operator*(double count, const PassSeconds& pass);

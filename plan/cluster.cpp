@@ -78,12 +78,16 @@ void require_sane(const Cluster& c) {
         .at(c.place)
         .hint("the unit is part of the key's name");
   }
-  if (c.devices < 1) throw Error("a cluster has devices").values("devices of 1 or more", std::to_string(c.devices)).at(c.place);
+  if (c.devices < 1)
+    throw Error("a cluster has devices").values("devices of 1 or more", std::to_string(c.devices)).at(c.place);
 }
 
 void require_given(const Cluster& c, const std::string& key, double value, const char* hint) {
   if (value > 0) return;
-  throw Error("the cluster file leaves out a figure that plans need").values(key + " above 0", "0").at(c.place).hint(hint);
+  throw Error("the cluster file leaves out a figure that plans need")
+      .values(key + " above 0", "0")
+      .at(c.place)
+      .hint(hint);
 }
 
 void require_complete(const Cluster& c) {
@@ -101,7 +105,8 @@ void require_complete(const Cluster& c) {
   }
 }
 
-void require_at_most(const Cluster& c, const std::string& what, double value, const std::string& limit_name, double limit) {
+void require_at_most(const Cluster& c, const std::string& what, double value, const std::string& limit_name,
+                     double limit) {
   if (value <= limit) return;
   throw Error("two figures of the cluster file contradict one another")
       .values(fmt::format("{} of at most {} = {:g}", what, limit_name, limit), fmt::format("{:g}", value))

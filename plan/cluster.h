@@ -68,9 +68,11 @@ struct NetworkFigures {
     v.field("devices_per_domain", devices_per_domain, "devices that one scale-up network joins");
     v.field("domain_gb_s", domain_gb_s, "what a device sends inside its domain, one direction, GB/s");
     v.field("domain_latency_us", domain_latency_us, "latency of a step of a collective there, microseconds");
-    v.field("network_gb_s", network_gb_s, "what a device sends outside of it, one direction, GB/s: its share of the node's NICs");
+    v.field("network_gb_s", network_gb_s,
+            "what a device sends outside of it, one direction, GB/s: its share of the node's NICs");
     v.field("network_latency_us", network_latency_us, "latency of a step of a collective there, microseconds");
-    v.field("oversubscription", oversubscription, "by how much a pod's way out is narrower than its ways in; 1: full bisection");
+    v.field("oversubscription", oversubscription,
+            "by how much a pod's way out is narrower than its ways in; 1: full bisection");
     v.field("devices_per_pod", devices_per_pod, "devices below one way out; 0: all of the cluster");
   }
 };
@@ -97,7 +99,8 @@ struct OperationFigures {
   template <class V>
   void visit(V& v) {
     v.field("failures_per_device_day", failures_per_device_day, "unexpected stops of the job, for each device and day");
-    v.field("restart_minutes", restart_minutes, "from a stop until training goes on, the loading of a checkpoint not counted");
+    v.field("restart_minutes", restart_minutes,
+            "from a stop until training goes on, the loading of a checkpoint not counted");
     v.field("power_overhead", power_overhead, "power of the site over that of its devices: hosts, network, cooling");
     v.field("start_minutes", start_minutes, "from mpirun until the first step, once");
   }
@@ -120,9 +123,9 @@ struct Cluster {
 };
 
 /// Reads and checks a cluster file (layered by `extends`, as experiment files are). Every figure that is not 0 needs an
-/// entry of the same name in the file's [sources] table ("device.bf16_tflops" = "..."). Throws Error, with file and key, on
-/// an unknown key, a missing figure or source, and a figure that no hardware has (more matrix products than the peak, a
-/// domain slower than the network, negative or not finite numbers).
+/// entry of the same name in the file's [sources] table ("device.bf16_tflops" = "..."). Throws Error, with file and
+/// key, on an unknown key, a missing figure or source, and a figure that no hardware has (more matrix products than the
+/// peak, a domain slower than the network, negative or not finite numbers).
 Cluster load_cluster(const std::filesystem::path& path);
 
 /// The same as TOML, with sources: what load_cluster() reads. `sources` maps "table.key" to text.

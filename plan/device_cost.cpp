@@ -16,8 +16,8 @@ constexpr double kSustained = 0.85;
 constexpr double kStreamed = 0.85;
 // Attention reaches half of its speed at such a sequence: the diagonal's blocks are computed whole.
 constexpr double kAttentionRamp = 512;
-// The tensor instructions of Ampere (mma.sync) on a later device, over that device's own peak (FlashAttention-2 on H100:
-// 335 of 989 TFLOP/s where A100 shows 190 of 312).
+// The tensor instructions of Ampere (mma.sync) on a later device, over that device's own peak (FlashAttention-2 on
+// H100: 335 of 989 TFLOP/s where A100 shows 190 of 312).
 constexpr double kAmpereInstructions = 0.62;
 constexpr double kAmperePeakTflops = 312;
 // Blackwell's has not grown so with its peak.
@@ -119,7 +119,8 @@ double DeviceCost::score_products_s(const AttentionShape& s, double products) co
 }
 
 // Half of the square is computed.
-double DeviceCost::fused_attention_s(const AttentionShape& s, double figure_tflops, double share, double products) const {
+double DeviceCost::fused_attention_s(const AttentionShape& s, double figure_tflops, double share,
+                                     double products) const {
   double tflops = figure_tflops;
   if (tflops == 0) tflops = ceiling(std::min(precision_, Precision::kBfloat16)) * 1e-12;
   if (share > 0) {

@@ -1,6 +1,6 @@
 #pragma once
-// What a collective takes on a cluster: bytes over the narrowest way that a ring of the group crosses, and a latency for each
-// of its steps (logarithmic, as trees and multi-hop rings have it).
+// What a collective takes on a cluster: bytes over the narrowest way that a ring of the group crosses, and a latency
+// for each of its steps (logarithmic, as trees and multi-hop rings have it).
 
 #include <cstdint>
 

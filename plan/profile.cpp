@@ -76,8 +76,9 @@ ImplementationProfile fsdp_2023_profile() {
 }  // namespace
 
 const std::vector<ImplementationProfile>& implementation_profiles() {
-  static const std::vector<ImplementationProfile> kProfiles{own_profile(),           megatron_profile(), megatron_2021_profile(),
-                                                            megatron_fsdp_profile(), fsdp_profile(),     fsdp_2023_profile()};
+  static const std::vector<ImplementationProfile> kProfiles{own_profile(),           megatron_profile(),
+                                                            megatron_2021_profile(), megatron_fsdp_profile(),
+                                                            fsdp_profile(),          fsdp_2023_profile()};
   return kProfiles;
 }
 

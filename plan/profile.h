@@ -1,6 +1,7 @@
 #pragma once
 // ImplementationProfile: in what trainers differ that run the same model on the same devices. Ours follows from this
-// repository (docs/parallel.md, docs/cuda.md); the peers' from their papers and documents. docs/planner.md gives the sources.
+// repository (docs/parallel.md, docs/cuda.md); the peers' from their papers and documents. docs/planner.md gives the
+// sources.
 
 #include <string>
 #include <string_view>
@@ -17,18 +18,18 @@ struct ImplementationProfile {
   /// device's own figures hold (kernels of its vendor).
   double attention_forward_share = 0;
   double attention_backward_share = 0;
-  double row_ramp = 0;     ///< rows at which a matrix product reaches half of its speed
-  double column_ramp = 0;  ///< the same for columns
-  double pointwise = 1;    ///< bytes of what is not a matrix product, over those of fused kernels
-  double operation_gap_us = 0;     ///< idle time around an operation that the host launches late
-  double accumulate_bytes = 8;     ///< for a parameter and micro-batch: adding a weight gradient to its sum
-  double replica_bytes = 0;        ///< for a parameter and replica: into fixed point
-  double optimizer_bytes = 30;     ///< for a parameter that the rank updates
+  double row_ramp = 0;          ///< rows at which a matrix product reaches half of its speed
+  double column_ramp = 0;       ///< the same for columns
+  double pointwise = 1;         ///< bytes of what is not a matrix product, over those of fused kernels
+  double operation_gap_us = 0;  ///< idle time around an operation that the host launches late
+  double accumulate_bytes = 8;  ///< for a parameter and micro-batch: adding a weight gradient to its sum
+  double replica_bytes = 0;     ///< for a parameter and replica: into fixed point
+  double optimizer_bytes = 30;  ///< for a parameter that the rank updates
 
   // Communication
-  double domain_share = 0.8;   ///< of a domain's bandwidth that collectives reach
-  double network_share = 0.8;  ///< of the network's
-  double tensor_hidden = 0;    ///< share of tensor exchanges that runs beside products
+  double domain_share = 0.8;     ///< of a domain's bandwidth that collectives reach
+  double network_share = 0.8;    ///< of the network's
+  double tensor_hidden = 0;      ///< share of tensor exchanges that runs beside products
   bool gradients_hidden = true;  ///< beside the last backward pass
   bool weights_hidden = true;    ///< beside the next forward pass
   double contention = 0;         ///< of what is hidden, the share that it still costs

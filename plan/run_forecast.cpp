@@ -51,7 +51,8 @@ RunForecast forecast_run(const RunQuestion& q) {
   const double failing = rate * lost_s;
   if (failing >= 1) {
     throw Error("failures come faster than the job gets on")
-        .values(fmt::format("less than {:.0f} s lost for each", f.mean_time_to_failure_s), fmt::format("{:.0f} s", lost_s))
+        .values(fmt::format("less than {:.0f} s lost for each", f.mean_time_to_failure_s),
+                fmt::format("{:.0f} s", lost_s))
         .at(c.place)
         .hint("save more often (run.checkpoint_every), or to faster storage");
   }

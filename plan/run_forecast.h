@@ -24,13 +24,13 @@ struct RunQuestion {
 
 struct RunForecast {
   double training_days = 0;
-  double write_s = 0;              ///< of a checkpoint, beside training
-  double best_interval_s = 0;      ///< between checkpoints, by Daly's estimate
-  std::int64_t best_every = 0;     ///< the same in steps
-  double interval_s = 0;           ///< what is reckoned with: the experiment's, or the best
+  double write_s = 0;                 ///< of a checkpoint, beside training
+  double best_interval_s = 0;         ///< between checkpoints, by Daly's estimate
+  std::int64_t best_every = 0;        ///< the same in steps
+  double interval_s = 0;              ///< what is reckoned with: the experiment's, or the best
   double mean_time_to_failure_s = 0;  ///< of the job; infinite without failures
-  double goodput = 1;              ///< training over all time
-  double days = 0;                 ///< with failures, restarts, lost work, saves and the start
+  double goodput = 1;                 ///< training over all time
+  double days = 0;                    ///< with failures, restarts, lost work, saves and the start
   double device_hours = 0;
   double energy_mwh = 0;
   std::int64_t anchors = 0;
@@ -40,8 +40,8 @@ struct RunForecast {
 };
 
 /// Daly 2006, "A higher order estimate of the optimum checkpoint interval for restart dumps" (equation 37), with the
-/// stall of a save as its cost, and no shorter than a write takes. Lost work is half an interval for each failure (Young
-/// 1974). Throws when failures come faster than the job can restart.
+/// stall of a save as its cost, and no shorter than a write takes. Lost work is half an interval for each failure
+/// (Young 1974). Throws when failures come faster than the job can restart.
 RunForecast forecast_run(const RunQuestion& question);
 
 }  // namespace baekji

@@ -79,8 +79,8 @@ class Enumeration {
     if (l.pipeline == 1) return;
     l.schedule = "interleaved";
     for (std::int64_t v = 2; v * l.pipeline <= c.workload.model.layers; ++v) {
-      const bool even = c.workload.model.layers % (v * l.pipeline) == 0 ||
-                        (c.workload.model.layers + 2) % (v * l.pipeline) == 0;
+      const bool even =
+          c.workload.model.layers % (v * l.pipeline) == 0 || (c.workload.model.layers + 2) % (v * l.pipeline) == 0;
       if (!even || c.workload.micro_batches() % l.pipeline != 0) continue;
       l.virtual_stages = v;
       sharing(c);

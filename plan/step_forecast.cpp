@@ -15,7 +15,7 @@ constexpr double kStep_s = 2e-3;
 constexpr double kTurnoverBytes = 6;
 
 struct Priced {
-  PassCosts costs;                  // by stage
+  PassCosts costs;  // by stage
   std::vector<BlockSeconds> stages;
 };
 
@@ -147,7 +147,8 @@ std::vector<std::int64_t> stage_layers(const Workload& w) {
   const bool ends_count = stages > 1 && layers % stages != 0 && (layers + 2) % stages == 0;
   if (layers < stages && !ends_count) {
     throw Error("there are more stages than layers")
-        .values(fmt::format("at most {} stages", layers), fmt::format("{} x {}", w.layout.pipeline, w.layout.virtual_stages))
+        .values(fmt::format("at most {} stages", layers),
+                fmt::format("{} x {}", w.layout.pipeline, w.layout.virtual_stages))
         .hint("lower the pipeline degree or virtual_stages");
   }
   std::vector<std::int64_t> result(static_cast<std::size_t>(stages), layers / stages);

@@ -40,7 +40,8 @@ struct StepTimeline {
 };
 StepTimeline step_timeline(const StepQuestion& question);
 
-/// Layers of each stage: as the layout says, or even; where the ends of the model make it even, they count as a layer each.
+/// Layers of each stage: as the layout says, or even; where the ends of the model make it even, they count as a layer
+/// each.
 std::vector<std::int64_t> stage_layers(const Workload& workload);
 
 }  // namespace baekji

@@ -29,7 +29,8 @@ struct ModelShape {
   double parameters() const {
     return static_cast<double>(layers) * block_parameters() + (tied_embeddings ? 1 : 2) * table_parameters();
   }
-  /// As flops_per_token() of model/model_config.h counts: head included, half of the attention square, no recomputation.
+  /// As flops_per_token() of model/model_config.h counts: head included, half of the attention square, no
+  /// recomputation.
   double flops_per_token(std::int64_t context) const {
     return 6 * (static_cast<double>(layers) * block_parameters() + table_parameters()) +
            6 * static_cast<double>(layers) * static_cast<double>(attention_width()) * static_cast<double>(context);

@@ -50,7 +50,8 @@ void require_room_on_cluster(const Experiment& e, const Cluster& cluster) {
 SearchResult search(const Experiment& e, const StepQuestion& question, const SearchSpace& space) {
   return search_layouts(question, space, [&](const Candidate& c) {
     double most = 0;
-    for (const RankPlan& plan : rank_plans(with_candidate(e, c))) most = std::max(most, static_cast<double>(plan.total_bytes));
+    for (const RankPlan& plan : rank_plans(with_candidate(e, c)))
+      most = std::max(most, static_cast<double>(plan.total_bytes));
     return most;
   });
 }
@@ -80,7 +81,8 @@ Experiment best_of(const Experiment& e, const SearchResult& result, const Search
                   ? fmt::format("at least {}", format_bytes(static_cast<std::int64_t>(result.nearest.memory_bytes)))
                   : std::string("no layout whose state fits"))
       .at(e.place)
-      .hint("more devices (--devices), a smaller micro_batch, or more tensor_grains; --free-numerics tries the last two");
+      .hint(
+          "more devices (--devices), a smaller micro_batch, or more tensor_grains; --free-numerics tries the last two");
 }
 
 void run(const PlanArguments& a) {
@@ -135,8 +137,9 @@ void add_plan_command(CLI::App& app) {
       ->check(CLI::PositiveNumber)
       ->excludes(explain);
   command->add_option("--rows", arguments->rows, "layouts to show")->check(CLI::PositiveNumber)->excludes(explain);
-  command->add_flag("--free-numerics", arguments->free_numerics,
-                    "vary micro_batch, replicas and tensor_grains, too: other contracts")
+  command
+      ->add_flag("--free-numerics", arguments->free_numerics,
+                 "vary micro_batch, replicas and tensor_grains, too: other contracts")
       ->excludes(explain);
   command->add_option("--challenge-steps", arguments->challenge_steps, "steps that an evaluator replays on one node")
       ->check(CLI::PositiveNumber);

@@ -57,10 +57,12 @@ std::string describe(const Candidate& c) {
 }
 
 std::string search_table(const SearchResult& result, const SearchSpace& space) {
-  std::string text = fmt::format("layouts    {} tried on {} devices, pipeline x data x tensor\n", result.tried, space.devices);
+  std::string text =
+      fmt::format("layouts    {} tried on {} devices, pipeline x data x tensor\n", result.tried, space.devices);
   for (const Candidate& c : result.best) {
-    text += fmt::format("  {:>9.3f} s {:>9.0f} tokens/s a device  mfu {:>4.1f}%  {:>9}  {}\n", c.forecast.step_s,
-                        c.forecast.tokens_per_s_per_device, 100 * c.forecast.mfu, bytes_text(c.memory_bytes), describe(c));
+    text +=
+        fmt::format("  {:>9.3f} s {:>9.0f} tokens/s a device  mfu {:>4.1f}%  {:>9}  {}\n", c.forecast.step_s,
+                    c.forecast.tokens_per_s_per_device, 100 * c.forecast.mfu, bytes_text(c.memory_bytes), describe(c));
   }
   if (result.best.empty()) {
     text += "  none fits";
@@ -69,7 +71,9 @@ std::string search_table(const SearchResult& result, const SearchSpace& space) {
                           bytes_text(result.nearest.memory_bytes), bytes_text(space.room_bytes),
                           bytes_text(result.nearest.memory_bytes - space.room_bytes));
     }
-    text += "\n  what helps: more devices, a smaller micro_batch, more tensor_grains (both other contracts: --free-numerics)\n";
+    text +=
+        "\n  what helps: more devices, a smaller micro_batch, more tensor_grains (both other contracts: "
+        "--free-numerics)\n";
   }
   for (const auto& [reason, count] : result.refused) text += fmt::format("  left out {:>6}: {}\n", count, reason);
   return text;
@@ -89,11 +93,11 @@ std::string memory_table(const std::vector<RankPlan>& plans, double room) {
   std::string text;
   for (const RankPlan& plan : plans) {
     const bool fits = static_cast<double>(plan.total_bytes) <= room;
-    text += fmt::format("memory     pipeline rank {:<3} {:>10} of {}{}\n", plan.pipeline_rank, format_bytes(plan.total_bytes),
-                        bytes_text(room), fits ? "" : "  too much");
+    text += fmt::format("memory     pipeline rank {:<3} {:>10} of {}{}\n", plan.pipeline_rank,
+                        format_bytes(plan.total_bytes), bytes_text(room), fits ? "" : "  too much");
   }
-  const auto largest = std::max_element(plans.begin(), plans.end(),
-                                        [](const RankPlan& a, const RankPlan& b) { return a.total_bytes < b.total_bytes; });
+  const auto largest = std::max_element(
+      plans.begin(), plans.end(), [](const RankPlan& a, const RankPlan& b) { return a.total_bytes < b.total_bytes; });
   text += fmt::format("the largest, pipeline rank {}\n", largest->pipeline_rank);
   for (const auto& [name, bytes] : largest->parts) text += fmt::format("  {:<28} {:>12}\n", name, format_bytes(bytes));
   return text;
@@ -102,26 +106,32 @@ std::string memory_table(const std::vector<RankPlan>& plans, double room) {
 std::string run_table(const RunForecast& r, const Experiment& e, const Cluster& cluster) {
   double tokens = 0;
   for (std::size_t i = 0; i < e.stages.size(); ++i) {
-    const std::int64_t end = i + 1 < e.stages.size() ? std::min(e.stages[i + 1].from_step - 1, e.run.steps) : e.run.steps;
+    const std::int64_t end =
+        i + 1 < e.stages.size() ? std::min(e.stages[i + 1].from_step - 1, e.run.steps) : e.run.steps;
     const std::int64_t steps = std::max<std::int64_t>(0, end - e.stages[i].from_step + 1);
     tokens += static_cast<double>(steps * e.stages[i].global_batch * e.stages[i].context);
   }
-  std::string text = fmt::format("run        {} steps, {:.4g} tokens: {:.1f} days of training, {:.1f} days in all (goodput {:.1f}%)\n",
-                                 e.run.steps, tokens, r.training_days, r.days, 100 * r.goodput);
+  std::string text =
+      fmt::format("run        {} steps, {:.4g} tokens: {:.1f} days of training, {:.1f} days in all (goodput {:.1f}%)\n",
+                  e.run.steps, tokens, r.training_days, r.days, 100 * r.goodput);
   text += fmt::format("           {:.4g} device-hours, {:.4g} MWh\n", r.device_hours, r.energy_mwh);
-  text += fmt::format("failures   one in {}; a checkpoint every {} (run.checkpoint_every = {}), written in {}; the best is every {} ({} steps)\n",
-                      interval_text(r.mean_time_to_failure_s), interval_text(r.interval_s), e.run.checkpoint_every,
-                      interval_text(r.write_s), interval_text(r.best_interval_s), r.best_every);
-  text += fmt::format("proof      {} anchors of {}, {} of ledger; a challenge takes {:.1f} hours on one node of {} devices\n",
-                      r.anchors, bytes_text(12.0 * static_cast<double>(parameter_count(e.model))), bytes_text(r.ledger_bytes),
-                      r.challenge_hours, std::min(e.layout.mesh().size(), cluster.network.devices_per_node));
+  text += fmt::format(
+      "failures   one in {}; a checkpoint every {} (run.checkpoint_every = {}), written in {}; the best is every {} "
+      "({} steps)\n",
+      interval_text(r.mean_time_to_failure_s), interval_text(r.interval_s), e.run.checkpoint_every,
+      interval_text(r.write_s), interval_text(r.best_interval_s), r.best_every);
+  text += fmt::format(
+      "proof      {} anchors of {}, {} of ledger; a challenge takes {:.1f} hours on one node of {} devices\n",
+      r.anchors, bytes_text(12.0 * static_cast<double>(parameter_count(e.model))), bytes_text(r.ledger_bytes),
+      r.challenge_hours, std::min(e.layout.mesh().size(), cluster.network.devices_per_node));
   return text;
 }
 
 nlohmann::json to_json(const StepForecast& f) {
   nlohmann::json parts = nlohmann::json::object();
   for (const NamedSeconds& part : f.parts) parts[part.name] = part.seconds;
-  return {{"step_s", f.step_s}, {"tokens_per_s_per_device", f.tokens_per_s_per_device}, {"mfu", f.mfu}, {"parts_s", parts}};
+  return {
+      {"step_s", f.step_s}, {"tokens_per_s_per_device", f.tokens_per_s_per_device}, {"mfu", f.mfu}, {"parts_s", parts}};
 }
 
 nlohmann::json to_json(const RunForecast& r) {

@@ -116,7 +116,8 @@ RunForecast forecast_run_of(const Experiment& e, const Cluster& cluster, const I
   for (std::size_t i = 0; i < e.stages.size(); ++i) {
     const std::int64_t first = e.stages[i].from_step;
     if (first > e.run.steps) break;
-    const std::int64_t end = i + 1 < e.stages.size() ? std::min(e.stages[i + 1].from_step, e.run.steps + 1) : e.run.steps + 1;
+    const std::int64_t end =
+        i + 1 < e.stages.size() ? std::min(e.stages[i + 1].from_step, e.run.steps + 1) : e.run.steps + 1;
     const Workload w = workload_of(e, e.stages[i]);
     training_s += static_cast<double>(end - first) * forecast_step({w, cluster, profile}).step_s;
   }

@@ -18,7 +18,8 @@ std::vector<std::int64_t> trainer_layers(const Experiment& experiment, const Wor
 /// The experiment under a candidate's layout (and numerics, where these are another contract's).
 Experiment with_candidate(const Experiment& experiment, const Candidate& candidate);
 
-/// Bytes on the device of one rank of each pipeline stage: the tables that the trainer prints before step 1, in numbers.
+/// Bytes on the device of one rank of each pipeline stage: the tables that the trainer prints before step 1, in
+/// numbers.
 struct RankPlan {
   std::int64_t pipeline_rank = 0;
   std::vector<std::pair<std::string, std::int64_t>> parts;

@@ -171,8 +171,8 @@ std::string without_byte_views(std::string code) {
 const std::vector<Source>& sources() {
   static const std::vector<Source> kSources = [] {
     std::vector<Source> all;
-    for (const char* top : {"core", "proof", "data", "kernels", "parallel", "model", "checkpoint", "plan", "trainer", "tests",
-                            "bench", "scripts", "cmake", "configs", "docs", ".ci"}) {
+    for (const char* top : {"core", "proof", "data", "kernels", "parallel", "model", "checkpoint", "plan", "trainer",
+                            "tests", "bench", "scripts", "cmake", "configs", "docs", ".ci"}) {
       if (!fs::exists(root() / top)) continue;
       for (const auto& entry : fs::recursive_directory_iterator(root() / top)) {
         const std::string path = fs::relative(entry.path(), root()).string();

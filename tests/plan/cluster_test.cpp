@@ -62,25 +62,29 @@ TEST(ClusterFiles, WrongFiguresAreNamed) {
   EXPECT_THAT(refusal_of("[device]\nlaunch_us = -1.0\n"), AllOf(HasSubstr("device.launch_us"), HasSubstr("-1")));
   EXPECT_THAT(refusal_of("[device]\npower_w = nan\n"), HasSubstr("power_w"));
   EXPECT_THAT(refusal_of("[device]\nbf16_matmul_tflops = 400.0\n"), AllOf(HasSubstr("= 312"), HasSubstr("400")));
-  EXPECT_THAT(refusal_of("[network]\nnetwork_gb_s = 400.0\n"), AllOf(HasSubstr("network.domain_gb_s = 300"), HasSubstr("400")));
+  EXPECT_THAT(refusal_of("[network]\nnetwork_gb_s = 400.0\n"),
+              AllOf(HasSubstr("network.domain_gb_s = 300"), HasSubstr("400")));
   EXPECT_THAT(refusal_of("[network]\nnetwork_gb_s = 0.0\n"), HasSubstr("network.network_gb_s above 0"));
   EXPECT_THAT(refusal_of("[network]\noversubscription = 0.5\n"), HasSubstr("network.oversubscription from 1"));
   EXPECT_THAT(refusal_of("devices = 12\n"), AllOf(HasSubstr("devices_per_node = 8"), HasSubstr("12")));
   EXPECT_THAT(refusal_of("devices = 0\n"), HasSubstr("devices of 1 or more"));
   EXPECT_THAT(refusal_of("[storage]\nwrite_gb_s = 0\n"), HasSubstr("storage.write_gb_s above 0"));
-  EXPECT_THAT(refusal_of("[device]\nfp8_tflops = 600\n"), AllOf(HasSubstr("no source"), HasSubstr("device.fp8_tflops")));
-  EXPECT_THAT(refusal_of("[sources]\n\"device.power\" = \"x\"\n"), AllOf(HasSubstr("device.power"), HasSubstr("device.power_w")));
+  EXPECT_THAT(refusal_of("[device]\nfp8_tflops = 600\n"),
+              AllOf(HasSubstr("no source"), HasSubstr("device.fp8_tflops")));
+  EXPECT_THAT(refusal_of("[sources]\n\"device.power\" = \"x\"\n"),
+              AllOf(HasSubstr("device.power"), HasSubstr("device.power_w")));
   fmt::print("14 wrong files refused\n");
 }
 
 TEST(ClusterFiles, WrittenAsTheyAreRead) {
   const Cluster cluster = load_cluster(clusters() / "laptop-cpu.toml");
   nlohmann::json sources = nlohmann::json::object();
-  for (const char* key : {"device.memory_gib", "device.memory_gb_s", "device.fp32_tflops", "device.bf16_tflops",
-                          "device.fp32_matmul_tflops", "device.bf16_matmul_tflops", "device.processors", "device.launch_us",
-                          "device.power_w", "network.devices_per_node", "network.devices_per_domain", "network.oversubscription",
-                          "storage.write_gb_s", "storage.read_gb_s", "operations.failures_per_device_day",
-                          "operations.restart_minutes", "operations.start_minutes", "operations.power_overhead"}) {
+  for (const char* key :
+       {"device.memory_gib", "device.memory_gb_s", "device.fp32_tflops", "device.bf16_tflops",
+        "device.fp32_matmul_tflops", "device.bf16_matmul_tflops", "device.processors", "device.launch_us",
+        "device.power_w", "network.devices_per_node", "network.devices_per_domain", "network.oversubscription",
+        "storage.write_gb_s", "storage.read_gb_s", "operations.failures_per_device_day", "operations.restart_minutes",
+        "operations.start_minutes", "operations.power_overhead"}) {
     sources[key] = "a test";
   }
   const fs::path path = fs::path(testing::TempDir()) / "written_cluster.toml";

@@ -46,7 +46,8 @@ TEST(PerfettoTrace, HoldsEveryPassAndTransferOnce) {
 }
 
 TEST(BarChart, DrawsPartsAtScale) {
-  const std::vector<Bar> bars{{"a & b", {{"weights", 10}, {"activations", 30}}}, {"second", {{"weights", 20}, {"none", 0}}}};
+  const std::vector<Bar> bars{{"a & b", {{"weights", 10}, {"activations", 30}}},
+                              {"second", {{"weights", 20}, {"none", 0}}}};
   const std::string svg = bar_chart_svg(bars, {.title = "memory", .unit = "GiB", .limit = 80, .limit_label = "room"});
   EXPECT_NE(svg.find("a &amp; b"), std::string::npos);
   EXPECT_EQ(svg.find("none"), std::string::npos) << "what is nothing has no entry";

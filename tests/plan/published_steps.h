@@ -1,5 +1,6 @@
 #pragma once
-// Published training rows (published_steps.csv, each with its source) as workloads on clusters, by rules and not by name.
+// Published training rows (published_steps.csv, each with its source) as workloads on clusters, by rules and not by
+// name.
 
 #include <string>
 #include <vector>

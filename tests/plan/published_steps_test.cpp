@@ -43,9 +43,9 @@ std::string profile_of(const Cells& row, const std::string& group) {
 }
 
 Cluster cluster_of(const Cells& row, const std::string& group) {
-  static const std::map<std::string, std::string> kFiles{{"A100-80G", "a100"}, {"A100-40G", "a100-40g"}, {"H100", "h100"},
-                                                         {"H200", "h200"},     {"B200", "b200"},         {"B300", "b300"},
-                                                         {"GB200", "gb200"},   {"GB300", "gb300"}};
+  static const std::map<std::string, std::string> kFiles{
+      {"A100-80G", "a100"}, {"A100-40G", "a100-40g"}, {"H100", "h100"},   {"H200", "h200"},
+      {"B200", "b200"},     {"B300", "b300"},         {"GB200", "gb200"}, {"GB300", "gb300"}};
   static std::map<std::string, Cluster> loaded;
   const std::string& gpu = row.at("gpu");
   if (!loaded.contains(gpu)) {
@@ -286,8 +286,8 @@ TEST(PublishedSteps, LayoutsOfTheBloomSweepsComeInOrder) {
   for (const Compared& r : c.rows) {
     if (r.step->group != "BLM") continue;
     const ModelShape& m = r.step->workload.model;
-    auto& [seen, forecast] = sweeps[fmt::format("{} layers of {}, {} heads, {}", m.layers, m.hidden, m.heads,
-                                                r.step->printed_precision)];
+    auto& [seen, forecast] =
+        sweeps[fmt::format("{} layers of {}, {} heads, {}", m.layers, m.hidden, m.heads, r.step->printed_precision)];
     seen.push_back(r.step->tokens_per_s_per_device);
     forecast.push_back(r.ratio * r.step->tokens_per_s_per_device);
   }

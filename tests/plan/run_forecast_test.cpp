@@ -71,8 +71,8 @@ TEST(RunForecast, AgreesWithSimulatedFailures) {
   constexpr int kRuns = 200;
   for (int i = 0; i < kRuns; ++i) sum += simulated_s(q, static_cast<std::uint64_t>(i + 1));
   const double simulated = q.training_s / (sum / kRuns);
-  fmt::print("goodput {:.4f}, over {} simulated runs {:.4f}; a failure every {:.1f} hours\n", f.goodput, kRuns, simulated,
-             f.mean_time_to_failure_s / 3600);
+  fmt::print("goodput {:.4f}, over {} simulated runs {:.4f}; a failure every {:.1f} hours\n", f.goodput, kRuns,
+             simulated, f.mean_time_to_failure_s / 3600);
   EXPECT_NEAR(f.goodput, simulated, 0.02);
   EXPECT_LT(f.goodput, 1);
 }
@@ -85,7 +85,8 @@ TEST(RunForecast, TheBestIntervalIsTheBest) {
   q.checkpoint_every = f.best_every;
   const double best = forecast_run(q).goodput;
   for (const double factor : {0.25, 0.5, 2.0, 4.0}) {
-    q.checkpoint_every = std::max<std::int64_t>(1, static_cast<std::int64_t>(factor * static_cast<double>(f.best_every)));
+    q.checkpoint_every =
+        std::max<std::int64_t>(1, static_cast<std::int64_t>(factor * static_cast<double>(f.best_every)));
     const double other = forecast_run(q).goodput;
     fmt::print("every {} steps: goodput {:.4f}; every {}: {:.4f}\n", f.best_every, best, q.checkpoint_every, other);
     EXPECT_LT(other, best);

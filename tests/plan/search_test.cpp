@@ -16,7 +16,14 @@ Cluster b200() {
 
 Workload large() {
   Workload w;
-  w.model = {.layers = 80, .hidden = 8192, .heads = 64, .kv_heads = 8, .head_width = 128, .ffn = 29568, .gate = 2, .vocab = 152064};
+  w.model = {.layers = 80,
+             .hidden = 8192,
+             .heads = 64,
+             .kv_heads = 8,
+             .head_width = 128,
+             .ffn = 29568,
+             .gate = 2,
+             .vocab = 152064};
   w.sequence = 8192;
   w.micro_batch = 1;
   w.global_batch = 2048;
@@ -56,7 +63,8 @@ TEST(Search, FreeNumericsAreMarked) {
   Workload w = large();
   w.global_batch = 64;
   w.replicas = 16;
-  const SearchSpace space{.devices = 64, .most_tensor = 8, .free_numerics = true, .wanted = 1000000, .room_bytes = 180e9};
+  const SearchSpace space{
+      .devices = 64, .most_tensor = 8, .free_numerics = true, .wanted = 1000000, .room_bytes = 180e9};
   const SearchResult result = search_layouts({w, cluster, implementation_profile("baekji")}, space, state_alone);
   std::int64_t marked = 0;
   for (const Candidate& c : result.best) {
@@ -75,8 +83,9 @@ TEST(Search, WhatFitsNowhereNamesTheNearest) {
   const SearchSpace space{.devices = 64, .most_tensor = 8, .room_bytes = 50e9};
   w.global_batch = 128;
   w.replicas = 64;
-  const SearchResult result = search_layouts({w, cluster, implementation_profile("baekji")}, space,
-                                             [](const Candidate& c) { return state_bytes_at_least(c.workload) + 40e9; });
+  const SearchResult result =
+      search_layouts({w, cluster, implementation_profile("baekji")}, space,
+                     [](const Candidate& c) { return state_bytes_at_least(c.workload) + 40e9; });
   EXPECT_TRUE(result.best.empty());
   EXPECT_GT(result.nearest.memory_bytes, space.room_bytes);
   fmt::print("nearest: {:.1f} of {:.1f} GB\n", result.nearest.memory_bytes * 1e-9, space.room_bytes * 1e-9);

@@ -50,7 +50,8 @@ TEST(Planner, OurExperimentsFitTheClustersTheyAreFor) {
     const StepForecast f = forecast_step({w, cluster, implementation_profile("baekji")});
     std::int64_t most = 0;
     for (const RankPlan& plan : rank_plans(e)) most = std::max(most, plan.total_bytes);
-    fmt::print("{} on {}: {:.3f} s a step, mfu {:.1f}%, {}\n", name, cluster.name, f.step_s, 100 * f.mfu, format_bytes(most));
+    fmt::print("{} on {}: {:.3f} s a step, mfu {:.1f}%, {}\n", name, cluster.name, f.step_s, 100 * f.mfu,
+               format_bytes(most));
     EXPECT_LE(static_cast<double>(most), room_bytes(cluster)) << name;
     EXPECT_LE(e.layout.mesh().size(), cluster.devices);
     EXPECT_GT(f.mfu, 0.2);
@@ -84,7 +85,8 @@ TEST(Planner, ASearchFindsTheExperimentsLayoutOrBetter) {
                           .layers_of = [&e](const Workload& asked) { return trainer_layers(e, asked); }};
   const SearchResult result = search_layouts(question, space, [&](const Candidate& c) {
     double most = 0;
-    for (const RankPlan& plan : rank_plans(with_candidate(e, c))) most = std::max(most, static_cast<double>(plan.total_bytes));
+    for (const RankPlan& plan : rank_plans(with_candidate(e, c)))
+      most = std::max(most, static_cast<double>(plan.total_bytes));
     return most;
   });
   ASSERT_FALSE(result.best.empty());
@@ -103,7 +105,7 @@ TEST(PlanCommand, SpeaksJsonAndDraws) {
   const std::string trace = (folder / "trace.json").string();
   const Outcome outcome =
       run_plan({config("32b.toml").string(), "--cluster", config("clusters/h100-1024.toml").string(), "--explain",
-                         "--json", "--memory", picture, "--trace", trace});
+                "--json", "--memory", picture, "--trace", trace});
   ASSERT_EQ(outcome.status, 0) << outcome.text;
   const nlohmann::json plan = nlohmann::json::parse(outcome.text);
   EXPECT_GT(plan["step"]["step_s"].get<double>(), 0);
