@@ -109,9 +109,9 @@ TEST(PlanCommand, SpeaksJsonAndDraws) {
   ASSERT_EQ(outcome.status, 0) << outcome.text;
   const nlohmann::json plan = nlohmann::json::parse(outcome.text);
   EXPECT_GT(plan["step"]["step_s"].get<double>(), 0);
-  EXPECT_EQ(plan["memory"].size(), 8U);
+  EXPECT_EQ(plan["memory"].size(), 4U);
   EXPECT_GT(plan["run"]["days"].get<double>(), plan["run"]["training_days"].get<double>());
-  EXPECT_THAT(tiny::read_text(picture), HasSubstr("pipeline rank 7"));
+  EXPECT_THAT(tiny::read_text(picture), HasSubstr("pipeline rank 3"));
   EXPECT_TRUE(nlohmann::json::accept(tiny::read_text(trace)));
 }
 
