@@ -195,6 +195,11 @@ std::string nearest_word(std::string_view word, std::span<const std::string> kno
   return best;
 }
 
+std::string did_you_mean(std::string_view word, std::span<const std::string> known) {
+  const std::string near = nearest_word(word, known);
+  return near.empty() ? near : fmt::format("did you mean \"{}\"?", near);
+}
+
 const json* ConfigReader::find(const char* key) {
   known_.emplace_back(key);
   const auto it = table_.find(key);
@@ -263,11 +268,11 @@ void ConfigReader::choice(const char* key, std::string& value, std::initializer_
   field(key, value, help);
   std::vector<std::string> known(words.begin(), words.end());
   if (std::find(known.begin(), known.end(), value) != known.end()) return;
-  const std::string near = nearest_word(value, known);
+  const std::string near = did_you_mean(value, known);
   throw Error(fmt::format("{} has an unknown value", key))
       .values(fmt::format("one of {}", fmt::join(known, ", ")), value)
       .at(place_)
-      .hint(near.empty() ? help : fmt::format("did you mean \"{}\"?", near));
+      .hint(near.empty() ? help : near);
 }
 
 void ConfigReader::finish(std::initializer_list<const char*> nested) const {
@@ -276,11 +281,11 @@ void ConfigReader::finish(std::initializer_list<const char*> nested) const {
     if (std::any_of(nested.begin(), nested.end(), [&k = key](const char* name) { return k == name; })) continue;
     std::vector<std::string> words = known_;
     words.insert(words.end(), nested.begin(), nested.end());
-    const std::string near = nearest_word(key, words);
+    const std::string near = did_you_mean(key, words);
     throw Error("unknown key")
         .values(fmt::format("one of {}", fmt::join(words, ", ")), key)
         .at(place_)
-        .hint(near.empty() ? "see configs/reference.toml for every key" : fmt::format("did you mean \"{}\"?", near));
+        .hint(near.empty() ? "see configs/reference.toml for every key" : near);
   }
 }
 

@@ -26,6 +26,8 @@ std::string to_toml(const nlohmann::json& config);
 
 /// The word of `known` nearest to `word` by edit distance; empty when none is near.
 std::string nearest_word(std::string_view word, std::span<const std::string> known);
+/// The same as an error's hint: "did you mean ...?", or empty.
+std::string did_you_mean(std::string_view word, std::span<const std::string> known);
 
 /// Reads the keys of one table. `place` ("configs/x.toml [model]") names it in errors.
 class ConfigReader {

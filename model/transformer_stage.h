@@ -10,16 +10,12 @@
 #include "model/block.h"
 #include "model/embedding.h"
 #include "model/output_head.h"
+#include "model/recompute.h"
 #include "model/stage_common.h"
 #include "model/stage_partition.h"
 #include "parallel/stage.h"
 
 namespace baekji {
-
-/// Which activations are kept for the backward pass. kSelective computes attention and the pointwise parts again
-/// (norms, rotation, SwiGLU), and no product of a matrix of weights (Korthikanti et al. 2022, "Reducing activation
-/// recomputation in large transformer models", section 5); kFull keeps each block's input and computes the rest again.
-enum class Recompute : std::uint8_t { kNone, kSelective, kFull };
 
 class TransformerStage final : public Stage {
  public:

@@ -37,6 +37,20 @@ bool is_transfer(ActionKind kind) {
   return kind >= ActionKind::kSendForward;
 }
 
+bool is_send(ActionKind kind) {
+  return kind == ActionKind::kSendForward || kind == ActionKind::kSendBackward;
+}
+
+bool is_backward_transfer(ActionKind kind) {
+  return kind == ActionKind::kSendBackward || kind == ActionKind::kReceiveBackward;
+}
+
+std::int64_t Schedule::receiving_stage(std::int64_t rank, const Action& transfer) const {
+  const std::int64_t here = stage(rank, transfer.virtual_stage);
+  if (!is_send(transfer.kind)) return here;
+  return is_backward_transfer(transfer.kind) ? here - 1 : here + 1;
+}
+
 std::string Action::describe() const {
   constexpr const char* kLetters[] = {"F", "B", "I", "W", "SF", "RF", "SB", "RB"};
   const std::string text = fmt::format("{}{}", kLetters[static_cast<std::size_t>(kind)], micro_batch);

@@ -19,6 +19,9 @@ enum class ActionKind : std::uint8_t {
   kReceiveBackward,  ///< RB: the output's gradient comes from the next stage
 };
 bool is_transfer(ActionKind kind);
+bool is_send(ActionKind kind);
+/// Whether a transfer carries gradients.
+bool is_backward_transfer(ActionKind kind);
 
 /// "F3": forward of micro-batch 3 on the rank's only stage; "F3.1": on its second one. Micro-batches are numbered
 /// through all replicas of the rank.
@@ -47,6 +50,9 @@ struct Schedule {
   std::int64_t stage(std::int64_t rank, std::int64_t virtual_stage) const {
     return stage_index(ranks(), rank, virtual_stage);
   }
+
+  /// The stage that a transfer's values go to: what a send and its receive have in common.
+  std::int64_t receiving_stage(std::int64_t rank, const Action& transfer) const;
 
   /// Whether a rank has such actions.
   bool runs(std::int64_t rank, ActionKind kind) const;

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/axis.h"
 #include "core/error.h"
 #include "core/xml.h"
 
@@ -202,11 +203,9 @@ std::vector<Transfer> legible_transfers(const Page& page, const Schedule& schedu
     for (const TimedAction& a : simulation.ranks[static_cast<std::size_t>(rank)]) {
       const ActionKind kind = a.action.kind;
       if (!is_transfer(kind)) continue;
-      const bool backward = kind == ActionKind::kSendBackward || kind == ActionKind::kReceiveBackward;
-      const bool send = kind == ActionKind::kSendForward || kind == ActionKind::kSendBackward;
-      std::int64_t stage = schedule.stage(rank, a.action.virtual_stage);
-      if (send) stage += backward ? -1 : 1;
-      Transfer& t = all[{backward, stage, a.action.micro_batch}];
+      const bool backward = is_backward_transfer(kind);
+      const bool send = is_send(kind);
+      Transfer& t = all[{backward, schedule.receiving_stage(rank, a.action), a.action.micro_batch}];
       t.backward = backward;
       (send ? t.from : t.to) = rank;
       (send ? t.sent : t.came) = a.end;
@@ -246,16 +245,7 @@ std::string draw_transfers(const Page& page, const std::vector<Transfer>& transf
 std::vector<double> time_ticks(const Page& page, double length) {
   const double raw = length * 100 / page.plot;
   if (!(raw > 0)) return {0};
-  double power = 1;
-  while (power * 10 <= raw) power *= 10;
-  while (power > raw) power /= 10;
-  double step = 10 * power;
-  for (const double factor : {1.0, 2.0, 5.0}) {
-    if (factor * power >= raw) {
-      step = factor * power;
-      break;
-    }
-  }
+  const double step = axis_step(raw);
   std::vector<double> ticks;
   for (double i = 0; i * step <= length * (1 + 1e-9); i += 1) ticks.push_back(i * step);
   return ticks;

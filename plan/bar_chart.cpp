@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 
+#include "core/axis.h"
 #include "core/error.h"
 #include "core/xml.h"
 
@@ -92,18 +93,9 @@ std::pair<std::string, double> draw_legend(const std::vector<std::string>& names
   return {svg, y + kLegendLine - top};
 }
 
-double tick_step(double largest) {
-  const double raw = largest / 6;
-  const double power = std::pow(10, std::floor(std::log10(raw)));
-  for (const double factor : {1.0, 2.0, 5.0}) {
-    if (factor * power >= raw) return factor * power;
-  }
-  return 10 * power;
-}
-
 std::string draw_axis(double bottom, const Scale& scale, const std::string& unit) {
   std::string svg;
-  const double step = tick_step(scale.largest);
+  const double step = axis_step(scale.largest / 6);
   for (double i = 0; i * step <= scale.largest * (1 + 1e-9); i += 1) {
     svg +=
         fmt::format("<path d='M{:.2f} {}v5' stroke='#444'/><text x='{:.2f}' y='{}' text-anchor='middle'>{:g}</text>\n",

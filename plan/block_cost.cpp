@@ -113,15 +113,15 @@ void add_tensor_exchange(const CostContext& c, const Extents& e, BlockSeconds& b
 PassSeconds recomputed(const CostContext& c, const BlockSeconds& block) {
   PassSeconds again;
   switch (c.workload.layout.recompute) {
-    case Recomputed::kNothing:
+    case Recompute::kNone:
       break;
-    case Recomputed::kSelective:
+    case Recompute::kSelective:
       again.attention = block.forward.attention;
       if (c.profile.fused_attention) again.pointwise = block.forward.pointwise;
       // torchtitan's default saves every second product.
       if (c.profile.gathers_layers) again.products = block.forward.products / 2;
       break;
-    case Recomputed::kAll:
+    case Recompute::kFull:
       again = block.forward;
       break;
   }

@@ -95,7 +95,7 @@ void require_complete(const Cluster& c) {
   require_given(c, "device.memory_gib", d.memory_gib, "memory that a process can use, in GiB");
   require_given(c, "device.memory_gb_s", d.memory_gb_s, "its bandwidth, in GB/s");
   require_given(c, "device.fp32_matmul_tflops or bf16_matmul_tflops", d.fp32_matmul_tflops + d.bf16_matmul_tflops,
-                "what a large matrix product reaches; `baekji bench` measures it");
+                "what a large matrix product reaches");
   require_given(c, "storage.write_gb_s", c.storage.write_gb_s, "checkpoints go there");
   require_given(c, "storage.read_gb_s", c.storage.read_gb_s, "checkpoints come from there");
   if (c.devices == 1) return;
@@ -152,11 +152,10 @@ void require_known_sources(const Cluster& c, const nlohmann::json& sources) {
   for (const Figure& f : figures_of(c)) known.push_back(f.key);
   for (const auto& [key, text] : sources.items()) {
     if (std::find(known.begin(), known.end(), key) != known.end()) continue;
-    Error error("a source is given for a figure that there is not");
-    error.values("the name of a figure, \"device.bf16_tflops\"", key).at(c.place + " [sources]");
-    const std::string nearest = nearest_word(key, known);
-    if (!nearest.empty()) error.hint(fmt::format("did you mean \"{}\"?", nearest));
-    throw error;
+    throw Error("a source is given for a figure that there is not")
+        .values("the name of a figure, \"device.bf16_tflops\"", key)
+        .at(c.place + " [sources]")
+        .hint(did_you_mean(key, known));
   }
 }
 

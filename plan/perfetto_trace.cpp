@@ -26,23 +26,14 @@ const char* category_of(ActionKind kind) {
   }
 }
 
-bool sends(ActionKind kind) {
-  return kind == ActionKind::kSendForward || kind == ActionKind::kSendBackward;
-}
-bool goes_back(ActionKind kind) {
-  return kind == ActionKind::kSendBackward || kind == ActionKind::kReceiveBackward;
-}
-
 Json track_name(std::int64_t rank, std::int64_t track, const std::string& name) {
   return {{"ph", "M"}, {"pid", rank}, {"tid", track}, {"name", "thread_name"}, {"args", {{"name", name}}}};
 }
 
-// The stage that a transfer's values are for, and their micro-batch: what a send and its receive have in common.
+// What a send and its receive have in common: direction, stage that receives, micro-batch.
 using TransferKey = std::tuple<bool, std::int64_t, std::int64_t>;
 TransferKey key_of(const Schedule& schedule, std::int64_t rank, const Action& action) {
-  std::int64_t stage = schedule.stage(rank, action.virtual_stage);
-  if (sends(action.kind)) stage += goes_back(action.kind) ? -1 : 1;
-  return {goes_back(action.kind), stage, action.micro_batch};
+  return {is_backward_transfer(action.kind), schedule.receiving_stage(rank, action), action.micro_batch};
 }
 
 Json event_of(const Action& action, std::int64_t rank, double begin_us, double end_us) {
@@ -62,7 +53,7 @@ std::string perfetto_trace(const Schedule& schedule, const Simulation& simulatio
   std::map<TransferKey, double> sent;
   for (std::size_t rank = 0; rank < simulation.ranks.size(); ++rank) {
     for (const TimedAction& a : simulation.ranks[rank]) {
-      if (sends(a.action.kind)) sent[key_of(schedule, static_cast<std::int64_t>(rank), a.action)] = a.begin;
+      if (is_send(a.action.kind)) sent[key_of(schedule, static_cast<std::int64_t>(rank), a.action)] = a.begin;
     }
   }
   Json events = Json::array();
@@ -75,7 +66,7 @@ std::string perfetto_trace(const Schedule& schedule, const Simulation& simulatio
     events.push_back(track_name(rank, 0, "passes"));
     events.push_back(track_name(rank, 1, "transfers"));
     for (const TimedAction& a : simulation.ranks[r]) {
-      if (sends(a.action.kind)) continue;  // its receive spans both
+      if (is_send(a.action.kind)) continue;  // its receive spans both
       const bool transfer = is_transfer(a.action.kind);
       const double begin = transfer ? sent.at(key_of(schedule, rank, a.action)) : a.begin;
       events.push_back(event_of(a.action, rank, begin * us_per_unit, a.end * us_per_unit));

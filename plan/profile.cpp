@@ -88,11 +88,9 @@ const ImplementationProfile& implementation_profile(std::string_view name) {
   if (found != all.end()) return *found;
   std::vector<std::string> names;
   for (const ImplementationProfile& p : all) names.push_back(p.name);
-  Error error("there is no such implementation profile");
-  error.values(fmt::format("one of {}", fmt::join(names, ", ")), std::string(name));
-  const std::string nearest = nearest_word(name, names);
-  if (!nearest.empty()) error.hint(fmt::format("did you mean \"{}\"?", nearest));
-  throw error;
+  throw Error("there is no such implementation profile")
+      .values(fmt::format("one of {}", fmt::join(names, ", ")), std::string(name))
+      .hint(did_you_mean(name, names));
 }
 
 }  // namespace baekji

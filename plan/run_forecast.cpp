@@ -63,8 +63,7 @@ RunForecast forecast_run(const RunQuestion& q) {
   if (q.checkpoint_every > 0 && q.anchor_every > 0) f.anchors = q.steps / std::lcm(q.checkpoint_every, q.anchor_every);
   f.anchor_bytes = static_cast<double>(f.anchors) * q.state_bytes;
   f.ledger_bytes = static_cast<double>(q.steps) * kRecordBytes;
-  const double node_step_s =
-      step_s * static_cast<double>(q.devices) / static_cast<double>(q.challenge_devices) * q.slowdown;
+  const double node_step_s = step_s * static_cast<double>(q.devices) / static_cast<double>(q.challenge_devices);
   f.challenge_hours = (static_cast<double>(q.challenge_steps) * node_step_s + load_s) / 3600;
   return f;
 }

@@ -18,7 +18,6 @@ struct RunQuestion {
   std::int64_t anchor_every = 0;       ///< steps between checkpoints that are kept for good; 0: none
   std::int64_t challenge_steps = 0;    ///< that an evaluator replays
   std::int64_t challenge_devices = 1;  ///< of the node that replays them
-  double slowdown = 1;                 ///< a node's step over the cluster's, for the same devices
   const Cluster& cluster;
 };
 

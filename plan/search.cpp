@@ -92,8 +92,8 @@ class Enumeration {
     for (std::int64_t zero = 0; zero <= (l.pipeline == 1 ? 3 : 2); ++zero) {
       if (zero > 0 && l.data == 1) break;
       l.zero = zero;
-      for (const Recomputed recompute : {Recomputed::kNothing, Recomputed::kSelective, Recomputed::kAll}) {
-        if (l.schedule == "zb-h1" && recompute != Recomputed::kNothing) break;
+      for (const Recompute recompute : {Recompute::kNone, Recompute::kSelective, Recompute::kFull}) {
+        if (l.schedule == "zb-h1" && recompute != Recompute::kNone) break;
         l.recompute = recompute;
         found_.push_back(c);
       }

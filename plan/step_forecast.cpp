@@ -54,7 +54,7 @@ Priced price(const CostContext& c) {
 std::int64_t scheduled_micro_batches(const Workload& w) {
   const std::int64_t wanted = w.micro_batches();
   if (w.layout.virtual_stages == 1) return wanted;
-  return (wanted + w.layout.pipeline - 1) / w.layout.pipeline * w.layout.pipeline;
+  return round_up(wanted, w.layout.pipeline);
 }
 
 Schedule schedule_for(const Workload& w) {
@@ -87,7 +87,7 @@ StepEnd end_of_step(const CostContext& c, double forward_s, double backward_s) {
   const ImplementationProfile& p = c.profile;
   const std::int64_t ranks = w.layout.data * w.layout.context;
   const double parameters = rank_parameters(w);
-  const auto replicas = static_cast<double>((w.replicas + w.layout.data - 1) / w.layout.data);
+  const auto replicas = static_cast<double>(ceil_div(w.replicas, w.layout.data));
   StepEnd end;
   end.gradients = replicas * c.device.bytes_inside_s(parameters * p.replica_bytes);
   double updated = parameters;
@@ -208,7 +208,6 @@ StepForecast forecast_step(const StepQuestion& q) {
                              [](double sum, const NamedSeconds& part) { return sum + part.seconds; });
   f.tokens_per_s_per_device = w.tokens_per_step() / f.step_s / static_cast<double>(w.layout.devices());
   f.mfu = f.tokens_per_s_per_device * w.model.flops_per_token(w.sequence) / device.ceiling_flops();
-  for (const BlockSeconds& stage : priced.stages) f.stage_seconds.push_back(passes(stage));
   return f;
 }
 

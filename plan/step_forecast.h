@@ -21,7 +21,6 @@ struct StepForecast {
   double mfu = 0;  ///< over the device's measured ceiling (design, section 3)
   /// Sums to step_s: of the pipeline rank that works longest.
   std::vector<NamedSeconds> parts;
-  std::vector<double> stage_seconds;  ///< a micro-batch's passes, by stage
 };
 
 struct StepQuestion {

@@ -5,6 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "core/types.h"
+#include "model/recompute.h"
+
 namespace baekji {
 
 /// A decoder's shape. `gate` counts the matrices into the feed-forward layer: 2 for SwiGLU, 1 for GELU.
@@ -38,7 +41,6 @@ struct ModelShape {
 };
 
 enum class Precision : std::uint8_t { kFloat32, kBfloat16, kFloat8, kFloat4 };
-enum class Recomputed : std::uint8_t { kNothing, kSelective, kAll };
 
 /// Who does what. The tensor axis varies fastest over devices, then context, data, pipeline.
 struct ParallelLayout {
@@ -49,7 +51,7 @@ struct ParallelLayout {
   std::int64_t virtual_stages = 1;
   std::string schedule = "1f1b";
   std::int64_t zero = 0;
-  Recomputed recompute = Recomputed::kNothing;
+  Recompute recompute = Recompute::kNone;
   std::vector<std::int64_t> layers_per_stage;  ///< empty: dealt out evenly
 
   std::int64_t devices() const { return tensor * context * data * pipeline; }
@@ -67,10 +69,7 @@ struct Workload {
   std::int64_t slices = 1;  ///< tensor grains of a rank: products and attention run one by one
 
   /// Of the data rank that has the most.
-  std::int64_t micro_batches() const {
-    const std::int64_t all = (global_batch + micro_batch - 1) / micro_batch;
-    return (all + layout.data - 1) / layout.data;
-  }
+  std::int64_t micro_batches() const { return ceil_div(ceil_div(global_batch, micro_batch), layout.data); }
   double tokens_per_step() const { return static_cast<double>(global_batch) * static_cast<double>(sequence); }
 };
 

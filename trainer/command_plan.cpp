@@ -48,12 +48,8 @@ void require_room_on_cluster(const Experiment& e, const Cluster& cluster) {
 }
 
 SearchResult search(const Experiment& e, const StepQuestion& question, const SearchSpace& space) {
-  return search_layouts(question, space, [&](const Candidate& c) {
-    double most = 0;
-    for (const RankPlan& plan : rank_plans(with_candidate(e, c)))
-      most = std::max(most, static_cast<double>(plan.total_bytes));
-    return most;
-  });
+  return search_layouts(question, space,
+                        [&](const Candidate& c) { return largest_bytes(rank_plans(with_candidate(e, c))); });
 }
 
 void draw(const PlanArguments& a, const Experiment& e, const StepQuestion& question, const StepForecast& forecast,

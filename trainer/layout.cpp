@@ -1,5 +1,7 @@
 #include "trainer/layout.h"
 
+#include <array>
+
 #include "core/file_system.h"
 #include "parallel/schedule_generators.h"
 #include "parallel/schedule_text.h"
@@ -114,6 +116,11 @@ ParameterStore::Args store_args(const Experiment& e, const ModelParameters& decl
 Recompute recompute_of(const LayoutConfig& layout) {
   if (layout.recompute == "full") return Recompute::kFull;
   return layout.recompute == "selective" ? Recompute::kSelective : Recompute::kNone;
+}
+
+const char* word_of(Recompute recompute) {
+  constexpr std::array<const char*, 3> kWords{"none", "selective", "full"};
+  return kWords[static_cast<std::size_t>(recompute)];
 }
 
 }  // namespace baekji

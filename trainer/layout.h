@@ -46,5 +46,7 @@ bool answers_for(const Experiment& e, const MeshCoordinate& at, const ParameterS
 PassCosts pass_costs(const Experiment& e, const TrainingStage& stage);
 
 Recompute recompute_of(const LayoutConfig& layout);
+/// layout.recompute's word for it.
+const char* word_of(Recompute recompute);
 
 }  // namespace baekji

@@ -8,6 +8,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "core/axis.h"
 #include "core/error.h"
 #include "core/xml.h"
 #include "trainer/metrics.h"
@@ -194,14 +195,7 @@ LossCurve read_loss_curve(FileSystem& files, const std::filesystem::path& run_fo
 std::vector<double> axis_ticks(double low, double high, int wanted) {
   const double raw = (high - low) / std::max(wanted, 1);
   if (!(raw > 0) || !std::isfinite(raw)) return {};
-  const double power = std::pow(10.0, std::floor(std::log10(raw)));
-  double step = 10 * power;
-  for (const double factor : {1.0, 2.0, 5.0}) {
-    if (factor * power >= raw) {
-      step = factor * power;
-      break;
-    }
-  }
+  const double step = axis_step(raw);
   std::vector<double> ticks;
   // Multiples of the step, so that no rounding adds up; the slack keeps a tick that sits on the border.
   const double slack = 1e-9 * step;

@@ -5,16 +5,10 @@
 #include <nlohmann/json.hpp>
 
 #include "plan/bar_chart.h"
+#include "trainer/layout.h"
 
 namespace baekji {
 namespace {
-
-constexpr double kBytesPerGib = 1024.0 * 1024.0 * 1024.0;
-
-const char* recompute_word(Recomputed recompute) {
-  constexpr std::array<const char*, 3> kWords{"none", "selective", "full"};
-  return kWords[static_cast<std::size_t>(recompute)];
-}
 
 std::string bytes_text(double bytes) {
   return format_bytes(static_cast<std::int64_t>(bytes));
@@ -34,7 +28,7 @@ nlohmann::json layout_json(const Candidate& c) {
           {"virtual_stages", l.virtual_stages},
           {"schedule", l.schedule},
           {"zero", l.zero},
-          {"recompute", recompute_word(l.recompute)},
+          {"recompute", word_of(l.recompute)},
           {"micro_batch", c.workload.micro_batch},
           {"replicas", c.workload.replicas},
           {"tensor_grains", c.tensor_grains},
@@ -48,7 +42,7 @@ std::string describe(const Candidate& c) {
   std::string text = fmt::format("{}x{}x{}", l.pipeline, l.data, l.tensor);
   if (l.pipeline > 1) text += " " + l.schedule;
   if (l.virtual_stages > 1) text += fmt::format(" v{}", l.virtual_stages);
-  text += fmt::format(", zero {}, recompute {}", l.zero, recompute_word(l.recompute));
+  text += fmt::format(", zero {}, recompute {}", l.zero, word_of(l.recompute));
   if (c.other_contract) {
     text += fmt::format(" (other contract: micro_batch {}, replicas {}, tensor_grains {})", c.workload.micro_batch,
                         c.workload.replicas, c.tensor_grains);
@@ -106,10 +100,7 @@ std::string memory_table(const std::vector<RankPlan>& plans, double room) {
 std::string run_table(const RunForecast& r, const Experiment& e, const Cluster& cluster) {
   double tokens = 0;
   for (std::size_t i = 0; i < e.stages.size(); ++i) {
-    const std::int64_t end =
-        i + 1 < e.stages.size() ? std::min(e.stages[i + 1].from_step - 1, e.run.steps) : e.run.steps;
-    const std::int64_t steps = std::max<std::int64_t>(0, end - e.stages[i].from_step + 1);
-    tokens += static_cast<double>(steps * e.stages[i].global_batch * e.stages[i].context);
+    tokens += static_cast<double>(steps_of(e, i) * e.stages[i].global_batch * e.stages[i].context);
   }
   std::string text =
       fmt::format("run        {} steps, {:.4g} tokens: {:.1f} days of training, {:.1f} days in all (goodput {:.1f}%)\n",

@@ -11,24 +11,13 @@
 namespace baekji {
 namespace {
 
-constexpr double kGib = 1024.0 * 1024.0 * 1024.0;
 // CUDA's context, cuBLASLt, cuDNN and NCCL with a dozen groups: assumed, not measured.
 constexpr double kContextGib = 2;
 
-Recomputed recomputed_of(const std::string& text) {
-  if (text == "full") return Recomputed::kAll;
-  return text == "selective" ? Recomputed::kSelective : Recomputed::kNothing;
-}
-
-const char* word_of(Recomputed recompute) {
-  switch (recompute) {
-    case Recomputed::kSelective:
-      return "selective";
-    case Recomputed::kAll:
-      return "full";
-    default:
-      return "none";
-  }
+std::vector<std::int64_t> layers_of(std::span<const StageRange> ranges) {
+  std::vector<std::int64_t> layers;
+  for (const StageRange& range : ranges) layers.push_back(range.layers);
+  return layers;
 }
 
 Precision precision_of(const NumericsConfig& numerics) {
@@ -40,7 +29,7 @@ Precision precision_of(const NumericsConfig& numerics) {
 
 double room_bytes(const Cluster& cluster) {
   const double context = cluster.device.kind == "cuda" ? kContextGib : 0;
-  return (cluster.device.memory_gib - context) * kGib;
+  return (cluster.device.memory_gib - context) * kBytesPerGib;
 }
 
 Workload workload_of(const Experiment& e, const TrainingStage& stage) {
@@ -60,8 +49,8 @@ Workload workload_of(const Experiment& e, const TrainingStage& stage) {
               .virtual_stages = e.layout.virtual_stages,
               .schedule = e.layout.schedule,
               .zero = e.layout.zero,
-              .recompute = recomputed_of(e.layout.recompute)};
-  for (const StageRange& range : stage_ranges(e)) w.layout.layers_per_stage.push_back(range.layers);
+              .recompute = recompute_of(e.layout)};
+  w.layout.layers_per_stage = layers_of(stage_ranges(e));
   w.precision = precision_of(e.numerics);
   w.sequence = stage.context;
   w.micro_batch = stage.micro_batch;
@@ -72,10 +61,7 @@ Workload workload_of(const Experiment& e, const TrainingStage& stage) {
 }
 
 std::vector<std::int64_t> trainer_layers(const Experiment& e, const Workload& w) {
-  std::vector<std::int64_t> layers;
-  for (const StageRange& range : partition_layers(e.model, w.layout.pipeline * w.layout.virtual_stages, {}, e.place))
-    layers.push_back(range.layers);
-  return layers;
+  return layers_of(partition_layers(e.model, w.layout.pipeline * w.layout.virtual_stages, {}, e.place));
 }
 
 Experiment with_candidate(const Experiment& experiment, const Candidate& c) {
@@ -110,16 +96,26 @@ std::vector<RankPlan> rank_plans(const Experiment& e) {
   return plans;
 }
 
+double largest_bytes(const std::vector<RankPlan>& plans) {
+  std::int64_t most = 0;
+  for (const RankPlan& plan : plans) most = std::max(most, plan.total_bytes);
+  return static_cast<double>(most);
+}
+
+std::int64_t steps_of(const Experiment& e, std::size_t stage) {
+  const bool last = stage + 1 == e.stages.size();
+  const std::int64_t end = last ? e.run.steps : std::min(e.stages[stage + 1].from_step - 1, e.run.steps);
+  return std::max<std::int64_t>(0, end - e.stages[stage].from_step + 1);
+}
+
 RunForecast forecast_run_of(const Experiment& e, const Cluster& cluster, const ImplementationProfile& profile,
                             std::int64_t challenge_steps) {
   double training_s = 0;
   for (std::size_t i = 0; i < e.stages.size(); ++i) {
-    const std::int64_t first = e.stages[i].from_step;
-    if (first > e.run.steps) break;
-    const std::int64_t end =
-        i + 1 < e.stages.size() ? std::min(e.stages[i + 1].from_step, e.run.steps + 1) : e.run.steps + 1;
+    const std::int64_t steps = steps_of(e, i);
+    if (steps == 0) continue;
     const Workload w = workload_of(e, e.stages[i]);
-    training_s += static_cast<double>(end - first) * forecast_step({w, cluster, profile}).step_s;
+    training_s += static_cast<double>(steps) * forecast_step({w, cluster, profile}).step_s;
   }
   const double state = 12.0 * static_cast<double>(parameter_count(e.model));
   const std::int64_t devices = e.layout.mesh().size();
@@ -138,7 +134,6 @@ RunForecast forecast_run_of(const Experiment& e, const Cluster& cluster, const I
                        .anchor_every = e.run.anchor_every,
                        .challenge_steps = challenge_steps,
                        .challenge_devices = std::min(devices, cluster.network.devices_per_node),
-                       .slowdown = 1,
                        .cluster = cluster});
 }
 

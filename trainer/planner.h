@@ -11,6 +11,8 @@
 
 namespace baekji {
 
+inline constexpr double kBytesPerGib = 1024.0 * 1024.0 * 1024.0;
+
 /// What a training stage of the experiment asks of the devices.
 Workload workload_of(const Experiment& experiment, const TrainingStage& stage);
 /// The layers of each stage, as the trainer deals them out.
@@ -26,6 +28,11 @@ struct RankPlan {
   std::int64_t total_bytes = 0;
 };
 std::vector<RankPlan> rank_plans(const Experiment& experiment);
+/// Of the rank that holds the most.
+double largest_bytes(const std::vector<RankPlan>& plans);
+
+/// Steps of the run that a training stage has; 0 when it begins after the end.
+std::int64_t steps_of(const Experiment& experiment, std::size_t stage);
 
 /// The run of all training stages under the experiment's layout.
 RunForecast forecast_run_of(const Experiment& experiment, const Cluster& cluster, const ImplementationProfile& profile,

@@ -1,6 +1,5 @@
-// The cost model against published training steps: docs/planner.md has what this prints.
-
-#include "tests/plan/published_steps.h"
+// The cost model against published training steps (published_steps.csv, each row with its source), made workloads on
+// clusters by rules and not by name: docs/planner.md has what this prints.
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -17,6 +16,21 @@
 namespace baekji {
 namespace {
 
+struct PublishedStep {
+  std::string id, group, model, kind;  ///< group: the id's prefix; kind: "bf16" (fp16, too), "fp8" or "fp4"
+  std::string printed_precision;
+  Workload workload;
+  Cluster cluster;
+  std::string profile;
+  double tokens_per_s_per_device = 0;
+  bool core = false;  ///< of the sources with full layouts and clean definitions
+};
+
+struct PublishedSteps {
+  std::vector<PublishedStep> steps;
+  /// The rows left out: id and the rule.
+  std::vector<std::pair<std::string, std::string>> left_out;
+};
 using Cells = std::map<std::string, std::string>;
 
 std::int64_t number_or(const Cells& row, const std::string& key, std::int64_t otherwise) {
@@ -66,9 +80,9 @@ Cluster cluster_of(const Cells& row, const std::string& group) {
   return cluster;
 }
 
-Recomputed recompute_of(const std::string& text) {
-  if (text.starts_with("full")) return Recomputed::kAll;
-  return text.starts_with("selective") ? Recomputed::kSelective : Recomputed::kNothing;
+Recompute recompute_of(const std::string& text) {
+  if (text.starts_with("full")) return Recompute::kFull;
+  return text.starts_with("selective") ? Recompute::kSelective : Recompute::kNone;
 }
 
 // Empty, or why the row cannot be compared.
@@ -199,8 +213,7 @@ double correlation(const std::vector<double>& a, const std::vector<double>& b) {
   return ab / std::sqrt(aa * bb);
 }
 
-}  // namespace
-
+// Cells of a line of comma-separated values; quotes keep commas.
 std::vector<std::string> csv_cells(const std::string& line) {
   std::vector<std::string> cells(1);
   bool quoted = false;
@@ -302,4 +315,5 @@ TEST(PublishedSteps, LayoutsOfTheBloomSweepsComeInOrder) {
   EXPECT_GE(checked, 2);
 }
 
+}  // namespace
 }  // namespace baekji

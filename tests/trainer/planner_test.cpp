@@ -48,11 +48,10 @@ TEST(Planner, OurExperimentsFitTheClustersTheyAreFor) {
     EXPECT_NEAR(w.model.flops_per_token(w.sequence), flops_per_token(e.model, e.model.context),
                 0.001 * w.model.flops_per_token(w.sequence));
     const StepForecast f = forecast_step({w, cluster, implementation_profile("baekji")});
-    std::int64_t most = 0;
-    for (const RankPlan& plan : rank_plans(e)) most = std::max(most, plan.total_bytes);
+    const double most = largest_bytes(rank_plans(e));
     fmt::print("{} on {}: {:.3f} s a step, mfu {:.1f}%, {}\n", name, cluster.name, f.step_s, 100 * f.mfu,
-               format_bytes(most));
-    EXPECT_LE(static_cast<double>(most), room_bytes(cluster)) << name;
+               format_bytes(static_cast<std::int64_t>(most)));
+    EXPECT_LE(most, room_bytes(cluster)) << name;
     EXPECT_LE(e.layout.mesh().size(), cluster.devices);
     EXPECT_GT(f.mfu, 0.2);
     EXPECT_LT(f.mfu, 0.85);
@@ -83,12 +82,8 @@ TEST(Planner, ASearchFindsTheExperimentsLayoutOrBetter) {
                           .wanted = 5,
                           .room_bytes = room_bytes(cluster),
                           .layers_of = [&e](const Workload& asked) { return trainer_layers(e, asked); }};
-  const SearchResult result = search_layouts(question, space, [&](const Candidate& c) {
-    double most = 0;
-    for (const RankPlan& plan : rank_plans(with_candidate(e, c)))
-      most = std::max(most, static_cast<double>(plan.total_bytes));
-    return most;
-  });
+  const SearchResult result = search_layouts(
+      question, space, [&](const Candidate& c) { return largest_bytes(rank_plans(with_candidate(e, c))); });
   ASSERT_FALSE(result.best.empty());
   const Candidate& best = result.best.front();
   EXPECT_LE(best.forecast.step_s, forecast_step(question).step_s * (1 + 1e-9));
