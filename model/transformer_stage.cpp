@@ -1,6 +1,14 @@
 #include "model/transformer_stage.h"
 
+#include <array>
+
 namespace baekji {
+namespace {
+
+constexpr std::array kInputPhase{GradientPhase::kInput};
+constexpr std::array kWeightPhase{GradientPhase::kWeight};
+
+}  // namespace
 
 TransformerStage::TransformerStage(const Args& args, StageCommon& common, Arena& arena)
     : common_(common),
@@ -69,11 +77,22 @@ void TransformerStage::forward(const MicroBatch& batch, std::int64_t slot) {
   run_blocks(batch, at(slot), {}, 0);
 }
 
-void TransformerStage::begin_backward(const BackwardArgs& args) {
+void TransformerStage::head_summed(std::span<const GradientPhase> phases) {
+  if (head_unit_ == embedding_unit_) return;  // a tied table gets more
+  for (const GradientPhase phase : phases) common_.context.parameters.unit_summed(head_unit_, phase);
+}
+
+void TransformerStage::block_summed(std::size_t block, std::span<const GradientPhase> phases) {
+  for (const GradientPhase phase : phases)
+    common_.context.parameters.unit_summed(first_block_unit_ + static_cast<std::int64_t>(block), phase);
+}
+
+void TransformerStage::begin_backward(const BackwardArgs& args, std::span<const GradientPhase> phases) {
   if (!head_) return;
   common_.context.parameters.gather(head_unit_);
   head_->loss_and_gradient(args.batch, at(args.slot).stream_NC.back(), args.gradient_NC, common_.workspace,
                            args.loss_B);
+  head_summed(phases);
 }
 
 void TransformerStage::end_backward(const BackwardArgs& args) {
@@ -90,24 +109,26 @@ void TransformerStage::recompute_block(const BackwardArgs& args, Slot& slot, std
 
 void TransformerStage::backward(const BackwardArgs& args) {
   Slot& slot = at(args.slot);
-  begin_backward(args);
+  begin_backward(args, kGradientPhases);
   for (std::size_t i = blocks_.size(); i-- > 0;) {
     gather_block(i);
     recompute_block(args, slot, i);
     blocks_[i].backward({.batch = args.batch, .x_NC = slot.stream_NC[i], .dx_NC = args.gradient_NC},
                         activations(slot, i), common_.gradients, common_.workspace);
+    block_summed(i, kGradientPhases);
   }
   end_backward(args);
 }
 
 void TransformerStage::backward_input(const BackwardArgs& args) {
   Slot& slot = at(args.slot);
-  begin_backward(args);
+  begin_backward(args, kInputPhase);
   for (std::size_t i = blocks_.size(); i-- > 0;) {
     gather_block(i);
     blocks_[i].backward_input({.batch = args.batch, .x_NC = slot.stream_NC[i], .dx_NC = args.gradient_NC},
                               activations(slot, i), pending_.at(static_cast<std::size_t>(args.pending))[i],
                               common_.workspace);
+    block_summed(i, kInputPhase);
   }
   end_backward(args);
 }
@@ -116,6 +137,7 @@ void TransformerStage::backward_weight(std::int64_t slot, std::int64_t pending) 
   for (std::size_t i = blocks_.size(); i-- > 0;) {
     blocks_[i].backward_weight(activations(at(slot), i), pending_.at(static_cast<std::size_t>(pending))[i],
                                common_.workspace);
+    block_summed(i, kWeightPhase);
   }
 }
 
@@ -124,9 +146,16 @@ void TransformerStage::absent_forward() {
   for (std::size_t i = 0; i < blocks_.size(); ++i) gather_block(i);
 }
 
-void TransformerStage::absent_backward() {
-  if (head_) common_.context.parameters.gather(head_unit_);
-  for (std::size_t i = blocks_.size(); i-- > 0;) gather_block(i);
+void TransformerStage::absent_backward(std::span<const GradientPhase> phases) {
+  const bool uses_weights = phases.front() == GradientPhase::kInput;
+  if (head_ && uses_weights) {
+    common_.context.parameters.gather(head_unit_);
+    head_summed(phases);
+  }
+  for (std::size_t i = blocks_.size(); i-- > 0;) {
+    if (uses_weights) gather_block(i);
+    block_summed(i, phases);
+  }
 }
 
 void TransformerStage::evaluate(const MicroBatch& batch, const Tensor& loss_B) {

@@ -40,7 +40,7 @@ class TransformerStage final : public Stage {
   void backward_input(const BackwardArgs& args) override;
   void backward_weight(std::int64_t slot, std::int64_t pending) override;
   void absent_forward() override;
-  void absent_backward() override;
+  void absent_backward(std::span<const GradientPhase> phases) override;
   void evaluate(const MicroBatch& batch, const Tensor& loss_B) override;
 
   /// Generation, by the whole model as one stage: forward of one sequence's next T tokens after `cached` cached ones
@@ -61,10 +61,11 @@ class TransformerStage final : public Stage {
   }
   void bind_slot(Slot& slot, Arena& arena);
   void run_blocks(const MicroBatch& batch, Slot& slot, std::span<KeyValueCache> caches, std::int64_t cached);
-  void begin_backward(const BackwardArgs& args);
+  void begin_backward(const BackwardArgs& args, std::span<const GradientPhase> phases);
+  void head_summed(std::span<const GradientPhase> phases);
+  void block_summed(std::size_t block, std::span<const GradientPhase> phases);
   void end_backward(const BackwardArgs& args);
   void recompute_block(const BackwardArgs& args, Slot& slot, std::size_t block);
-
   void gather_block(std::size_t block);
 
   StageCommon& common_;

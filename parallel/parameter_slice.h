@@ -21,6 +21,14 @@ struct ParameterSpec {
 enum class GradientPhase : std::uint8_t { kInput, kWeight };
 inline constexpr std::array<GradientPhase, 2> kGradientPhases{GradientPhase::kInput, GradientPhase::kWeight};
 
+/// The end of a replica's gradient sums in one stage and phase.
+struct ReplicaEnd {
+  std::int64_t stage = 0;
+  GradientPhase phase = GradientPhase::kInput;
+  bool absent = false;  ///< other data ranks have this replica: this one adds nothing, and joins them
+  bool last = true;     ///< of the step, among all data ranks
+};
+
 /// Parameters whose slices stand one after another in memory, so that one matrix multiplication serves them all (q, k,
 /// v; gate, up). Members of a group of several are split by rows and agree in columns and slices. A member's slice
 /// begins at a multiple of kAlignmentBytes only if the sizes before it are; its place never depends on the layout.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <limits>
 #include <tuple>
 
 #include "parallel/shard_exchange.h"
@@ -75,6 +76,7 @@ ParameterStore::ParameterStore(Args args, Kernels& kernels, Arena& arena)
     stages = std::max(stages, held.stage + 1);
   }
   summed_.resize(index(stages));
+  added_.resize(groups_.size());
   if (shards_weights()) bind_unit(arena);
   for (const HeldGroup& held : args_.held) bind_group(groups_[held.id], storage_[held.id], arena);
   list_slices();
@@ -89,10 +91,8 @@ void ParameterStore::bind_exchange(Arena& arena) {
   std::vector<BucketKey> keys;
   for (const ParameterSlice& slice : slices_) {
     const ParameterGroup& group = groups_[slice.group];
-    keys.push_back({.stage = storage_[slice.group].held.stage,
-                    .phase = group.phase,
-                    .tied = slice.tied,
-                    .unit = shards_weights() ? group.unit : 0});
+    keys.push_back(
+        {.stage = storage_[slice.group].held.stage, .phase = group.phase, .tied = slice.tied, .unit = group.unit});
   }
   exchange_ = std::make_unique<ShardExchange>(ShardExchange::Args{.slices = slices_,
                                                                   .keys = std::move(keys),
@@ -144,7 +144,7 @@ void ParameterStore::bind_group(const ParameterGroup& group, Storage& storage, A
     }
     for (auto& contribution : storage.gradient)
       contribution.push_back(shape.allocate(arena, "gradient sums", args_.types.accumulator));
-    if (summed && !shards_sums())
+    if (summed && !sharded())
       storage.partial.push_back(shape.allocate(arena, "gradients (fixed point)", DType::kInt64));
   }
 }
@@ -178,7 +178,7 @@ void ParameterStore::list_slices() {
 }
 
 void ParameterStore::gather(std::int64_t unit) {
-  if (shards_weights() && exchange_) exchange_->gather(unit);
+  if (exchange_) exchange_->gather(unit);
 }
 
 void ParameterStore::begin_step(std::int64_t global_tokens) {
@@ -215,31 +215,59 @@ void ParameterStore::add_to_sums(const ChunkRange& range, const Tensor& sums, bo
   }
 }
 
-void ParameterStore::end_replica(std::int64_t stage, GradientPhase phase, bool absent) {
-  bool& summed = summed_[index(stage)][static_cast<std::size_t>(phase)];
-  if (shards_sums()) {
-    ShardExchange::Convert convert;
-    if (!absent) {
-      convert = [&](const ChunkRange& range, const Tensor& sums, bool overwrite) {
-        add_to_sums(range, sums, overwrite);
-      };
+// Where every rank keeps all sums. Nothing is added up over data ranks before the last replica of the step.
+void ParameterStore::add_whole_sums(const ReplicaEnd& end, std::int64_t unit, bool first) {
+  for (const HeldGroup& held : args_.held) {
+    const ParameterGroup& group = groups_[held.id];
+    if (held.stage != end.stage || group.phase != end.phase || group.unit < unit || added_[held.id]) continue;
+    added_[held.id] = true;
+    for (std::size_t i = 0; i < slices_.size() && !end.absent; ++i) {
+      const ParameterSlice& slice = slices_[i];
+      if (slice.group == held.id && slice.partial.defined())
+        add_to_sums({.slice = i, .count = slice.count}, slice.partial, first);
     }
-    exchange_->add_replica(stage, phase, !summed, convert);
-    summed = true;
-    return;
+    if (!end.last || args_.data == nullptr) continue;
+    for (const Tensor& partial : storage_[held.id].partial)
+      under_way_.push_back(args_.data->start_all_reduce(partial, ReduceOp::kSumInteger));
   }
-  if (absent) return;
-  for (std::size_t i = 0; i < slices_.size(); ++i) {
-    const ParameterSlice& slice = slices_[i];
-    if (storage_[slice.group].held.stage != stage || groups_[slice.group].phase != phase) continue;
-    if (slice.partial.defined()) add_to_sums({.slice = i, .count = slice.count}, slice.partial, !summed);
+}
+
+void ParameterStore::finish_whole_sums() {
+  while (!under_way_.empty()) {
+    args_.data->finish(under_way_.front());
+    under_way_.pop_front();
   }
-  summed = true;
+}
+
+void ParameterStore::add_replica(const ReplicaEnd& end, std::int64_t unit) {
+  const bool first = !summed_[index(end.stage)][static_cast<std::size_t>(end.phase)];
+  if (!exchange_) return add_whole_sums(end, unit, first);
+  ShardExchange::Convert convert;
+  if (!end.absent) {
+    convert = [this](const ChunkRange& range, const Tensor& sums, bool overwrite) {
+      add_to_sums(range, sums, overwrite);
+    };
+  }
+  exchange_->add_replica(end, unit, first, convert);
+}
+
+void ParameterStore::unit_summed(std::int64_t unit, GradientPhase phase) {
+  if (ending(phase)) add_replica(*ending(phase), unit);
+}
+
+void ParameterStore::end_replica(const ReplicaEnd& end) {
+  add_replica(end, std::numeric_limits<std::int64_t>::min());
+  ending(end.phase).reset();
+  if (exchange_) exchange_->end_replica(end);
+  for (const HeldGroup& held : args_.held) {
+    if (held.stage == end.stage && groups_[held.id].phase == end.phase) added_[held.id] = false;
+  }
+  summed_[index(end.stage)][static_cast<std::size_t>(end.phase)] = true;
 }
 
 void ParameterStore::reduce() {
   if (exchange_) {
-    if (!shards_sums()) exchange_->reduce();
+    exchange_->finish_sums();
     for (const ParameterSlice& part : owned_) {
       const bool held_by_all = part.spec->logical.split == Split::kNone;
       if (held_by_all && args_.tensor != nullptr) args_.tensor->all_reduce(part.partial, ReduceOp::kSumInteger);
@@ -247,9 +275,9 @@ void ParameterStore::reduce() {
     }
     return;
   }
+  finish_whole_sums();
   for (const HeldGroup& held : args_.held) {
     for (const Tensor& partial : storage_[held.id].partial) {
-      if (args_.data != nullptr) args_.data->all_reduce(partial, ReduceOp::kSumInteger);
       if (!is_split(groups_[held.id]) && args_.tensor != nullptr)
         args_.tensor->all_reduce(partial, ReduceOp::kSumInteger);
       if (held.tied && args_.tied != nullptr) args_.tied->all_reduce(partial, ReduceOp::kSumInteger);

@@ -4,8 +4,10 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -51,8 +53,8 @@ class ParameterStore {
   /// Local slices of a group; 1 when it is not split, 0 when another rank holds it.
   std::int64_t slice_count(GroupId id) const { return static_cast<std::int64_t>(storage_[id].weight.size()); }
 
-  /// Brings the weights of a unit, until another one is gathered. Collective on the data group; with zero < 3 they are
-  /// always there.
+  /// The weights of a unit are there on return: with zero = 3 until another one is gathered. Collective on the data
+  /// group.
   void gather(std::int64_t unit);
   bool gathers_weights() const { return shards_weights(); }
   /// The weight of local slice `slice` (0 for an unsplit group): [sum of member rows, columns], compute type; [columns]
@@ -67,9 +69,14 @@ class ParameterStore {
   void begin_step(std::int64_t global_tokens);
   /// Zeroes the gradient sums that a stage makes in a phase.
   void begin_replica(std::int64_t stage, GradientPhase phase);
-  /// Adds them to the fixed-point sums. A value that is not finite or out of range marks the step void. With zero >= 2
-  /// collective on the data group: a rank that has no further replica says so and adds nothing.
-  void end_replica(std::int64_t stage, GradientPhase phase, bool absent = false);
+  /// Before the pass that ends a replica in a stage: units that are summed from here on need not wait for the others.
+  void expect_end(const ReplicaEnd& end) { ending(end.phase) = end; }
+  /// The pass adds no more to the gradients of a unit (and of those above it, in the stage that it runs). In a pass
+  /// that ends a replica they are added to the fixed-point sums, and begin to travel to the other data ranks:
+  /// collective.
+  void unit_summed(std::int64_t unit, GradientPhase phase);
+  /// The same for all that is left in the stage. A value that is not finite or out of range marks the step void.
+  void end_replica(const ReplicaEnd& end);
   /// Completes the fixed-point sums of what this rank owns: those of all data ranks, of the tensor ranks for what they
   /// all hold, and of the other rank with a tied table. The integers are the same for any number of ranks. Collective
   /// on all three groups.
@@ -87,8 +94,8 @@ class ParameterStore {
   /// What this rank updates, sorted by (name, slice, begin): the order of hashing and of the gradient norm. Data ranks
   /// divide it with zero > 0, and all update everything without.
   std::span<const ParameterSlice> owned() const { return owned_; }
-  /// Call when the optimizer has updated what is owned: brings the weights to all data ranks. Collective on the data
-  /// group.
+  /// Call when the optimizer has updated what is owned: the weights begin to travel to all data ranks, where gather()
+  /// waits for them. Collective on the data group.
   void weights_updated();
   /// Writes the compute-type weights from the master weights first (after genesis or a load).
   void publish_weights();
@@ -110,7 +117,11 @@ class ParameterStore {
   Tensor bind_weight(const ParameterGroup& group, Arena& arena);
   void bind_exchange(Arena& arena);
   void list_slices();
+  std::optional<ReplicaEnd>& ending(GradientPhase phase) { return ending_[static_cast<std::size_t>(phase)]; }
+  void add_replica(const ReplicaEnd& end, std::int64_t unit);
+  void add_whole_sums(const ReplicaEnd& end, std::int64_t unit, bool first);
   void add_to_sums(const ChunkRange& range, const Tensor& sums, bool overwrite);
+  void finish_whole_sums();
 
   Args args_;
   std::vector<ParameterGroup> groups_;
@@ -123,6 +134,9 @@ class ParameterStore {
   std::map<std::int64_t, std::int64_t> unit_bytes_;  // by unit: taken of it while groups are bound
   Tensor unusable_;                                  // int32 by slice: 1 where a gradient was found invalid
   std::vector<std::array<bool, kGradientPhases.size()>> summed_;  // by stage, phase: a replica of this step is in
+  std::array<std::optional<ReplicaEnd>, kGradientPhases.size()> ending_;  // by phase: in the pass that runs
+  std::vector<bool> added_;                                               // by group: the replica that is ending
+  std::deque<Communicator::Ticket> under_way_;                            // whole sums on their way
   int unit_exponent_ = -40;
 };
 

@@ -1,11 +1,22 @@
 #include "parallel/pipeline.h"
 
+#include <algorithm>
+
 namespace baekji {
 namespace {
 
 // Ranks of an edge's group.
 constexpr int kEarlier = 0;
 constexpr int kLater = 1;
+
+// The gradients that a pass sums.
+std::span<const GradientPhase> summed_by(ActionKind kind) {
+  const std::span<const GradientPhase> phases(kGradientPhases);
+  if (kind == ActionKind::kBackward) return phases;
+  if (kind == ActionKind::kBackwardInput) return phases.first(1);
+  if (kind == ActionKind::kBackwardWeight) return phases.last(1);
+  return {};
+}
 
 // When a rank fails, what it was sending must not be read while its memory goes.
 class SendsGuard {
@@ -32,7 +43,9 @@ class SendsGuard {
 
 class PipelineRun {
  public:
-  explicit PipelineRun(const PipelineArgs& args) : args_(args) {}
+  explicit PipelineRun(const PipelineArgs& args) : args_(args) {
+    for (const Action& action : args.actions) last_micro_batch_ = std::max(last_micro_batch_, action.micro_batch);
+  }
 
   void act(const Action& action) {
     if (action.micro_batch >= args_.micro_batches) {
@@ -46,21 +59,19 @@ class PipelineRun {
         at.stage->forward(args_.load(action.virtual_stage, action.micro_batch), slot);
         break;
       case ActionKind::kBackward:
-        begin(action, GradientPhase::kInput);
-        begin(action, GradientPhase::kWeight);
+        begin(action);
         at.stage->backward(backward_args(action, at));
-        end(action, GradientPhase::kInput);
-        end(action, GradientPhase::kWeight);
+        end(action);
         break;
       case ActionKind::kBackwardInput:
-        begin(action, GradientPhase::kInput);
+        begin(action);
         at.stage->backward_input(backward_args(action, at));
-        end(action, GradientPhase::kInput);
+        end(action);
         break;
       case ActionKind::kBackwardWeight:
-        begin(action, GradientPhase::kWeight);
+        begin(action);
         at.stage->backward_weight(slot, action.micro_batch % at.pending);
-        end(action, GradientPhase::kWeight);
+        end(action);
         break;
       case ActionKind::kSendForward:
         args_.links.forward_out->start_send(at.stage->output(slot), kLater);
@@ -82,13 +93,11 @@ class PipelineRun {
   // A micro-batch that only other data ranks have. The ranks of this pipeline have as many, so nothing is exchanged.
   void pass_over(const Action& action) const {
     Stage& stage = *args_.stages[static_cast<std::size_t>(action.virtual_stage)].stage;
-    const bool whole = action.kind == ActionKind::kBackward;
     if (action.kind == ActionKind::kForward) stage.absent_forward();
-    if (whole || action.kind == ActionKind::kBackwardInput) {
-      stage.absent_backward();
-      end(action, GradientPhase::kInput);
-    }
-    if (whole || action.kind == ActionKind::kBackwardWeight) end(action, GradientPhase::kWeight);
+    if (summed_by(action.kind).empty()) return;
+    expect_end(action);
+    stage.absent_backward(summed_by(action.kind));
+    end(action);
   }
 
   // Buffers are used in turn; a send has left the next one when at most the others' sends are under way.
@@ -108,16 +117,33 @@ class PipelineRun {
             .loss_B = args_.losses.rows(action.micro_batch * sequences, sequences)};
   }
 
-  void begin(const Action& action, GradientPhase phase) const {
-    if (action.micro_batch % args_.micro_batches_per_replica != 0) return;
-    args_.parameters->begin_replica(action.virtual_stage, phase);
+  void begin(const Action& action) const {
+    if (action.micro_batch % args_.micro_batches_per_replica == 0) {
+      for (const GradientPhase phase : summed_by(action.kind))
+        args_.parameters->begin_replica(action.virtual_stage, phase);
+    }
+    expect_end(action);
   }
-  void end(const Action& action, GradientPhase phase) const {
-    if (action.micro_batch % args_.micro_batches_per_replica != args_.micro_batches_per_replica - 1) return;
-    args_.parameters->end_replica(action.virtual_stage, phase, action.micro_batch >= args_.micro_batches);
+  void expect_end(const Action& action) const {
+    if (!ends_replica(action)) return;
+    for (const GradientPhase phase : summed_by(action.kind)) args_.parameters->expect_end(end_of(action, phase));
+  }
+  void end(const Action& action) const {
+    if (!ends_replica(action)) return;
+    for (const GradientPhase phase : summed_by(action.kind)) args_.parameters->end_replica(end_of(action, phase));
+  }
+  bool ends_replica(const Action& action) const {
+    return action.micro_batch % args_.micro_batches_per_replica == args_.micro_batches_per_replica - 1;
+  }
+  ReplicaEnd end_of(const Action& action, GradientPhase phase) const {
+    return {.stage = action.virtual_stage,
+            .phase = phase,
+            .absent = action.micro_batch >= args_.micro_batches,
+            .last = action.micro_batch == last_micro_batch_};
   }
 
   const PipelineArgs& args_;
+  std::int64_t last_micro_batch_ = 0;  // of the schedule: of the data ranks with the most replicas
   std::size_t gradients_sent_ = 0;
 };
 

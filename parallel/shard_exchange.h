@@ -2,8 +2,9 @@
 // ShardExchange: what data ranks divide among themselves by chunk (ZeRO, Rajbhandari et al. 2020), and the buckets in
 // which sums of gradients go to their owners and weights come back.
 
-#include <compare>
+#include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <span>
 #include <vector>
@@ -17,15 +18,17 @@
 
 namespace baekji {
 
-/// Slices with one key share buckets, in the order of their keys.
+/// Which buckets a slice may be in: those of its stage and phase, apart where a tied table must be divided alike by the
+/// two ranks that hold it. Inside them slices stand as a backward pass completes them, the highest unit first.
 struct BucketKey {
   std::int64_t stage = 0;
   GradientPhase phase = GradientPhase::kInput;
-  bool tied = false;  ///< the two ranks with a tied table must divide it alike
+  bool tied = false;
   std::int64_t unit = 0;
-  auto operator<=>(const BucketKey&) const = default;
 };
 
+/// A call is begun as soon as what it sends is there and ended when somebody needs its result, so that it travels
+/// beside the passes where the communicator can do that (`nccl`).
 class ShardExchange {
  public:
   struct Args {
@@ -45,27 +48,52 @@ class ShardExchange {
   /// Writes (or adds, unless `overwrite`) the fixed-point sums of elements [range.begin, range.begin + range.count) of
   /// range.slice.
   using Convert = std::function<void(const ChunkRange& range, const Tensor& sums, bool overwrite)>;
-  /// zero >= 2: adds a replica of every rank to the sums of their owners; `first` forgets what they were. Without
-  /// `convert` this rank adds nothing. Collective.
-  void add_replica(std::int64_t stage, GradientPhase phase, bool first, const Convert& convert);
-  /// zero = 1: the sums of all ranks, from every rank's own. Collective.
-  void reduce();
-  /// zero < 3: brings the owners' weights to all. Collective.
+  /// Adds the replica's sums in every bucket whose units are all down to `unit`, and begins to send them to their
+  /// owners: with zero = 1 those of all replicas once, at the last one, with zero >= 2 those of each. `first`: forgets
+  /// what the sums were. Collective.
+  void add_replica(const ReplicaEnd& end, std::int64_t unit, bool first, const Convert& convert);
+  /// The next add_replica() of the stage and phase is another replica's.
+  void end_replica(const ReplicaEnd& end);
+  /// Returns when the sums of what this rank owns are there.
+  void finish_sums();
+  /// zero < 3: begins to bring the owners' weights to all. Collective.
   void share_weights();
-  /// zero = 3: brings a unit's weights, unless they are the last that came. Collective.
+  /// The unit's weights are there on return: with zero = 3 they come now, unless they are the last that came; otherwise
+  /// they have been on their way since share_weights(). Collective.
   void gather(std::int64_t unit);
-  /// The weights that came are stale.
+  /// zero = 3: the weights that came are stale.
   void release() { gathered_ = kNone; }
 
  private:
   static constexpr std::int64_t kNone = -1;
+  // zero >= 2: whole buckets of sums that travel at once.
+  static constexpr std::int64_t kBuffers = 2;
   struct Shard {
-    BucketKey key;
+    BucketKey key;  // with its lowest unit: the one that is summed last, and needed first
     Bucket bucket;
-    Tensor sums;                  // zero >= 2: int64, this rank's part
+    Tensor sums;                  // int64: the whole bucket with zero = 1, this rank's part otherwise
     std::vector<Tensor> masters;  // by range: fp32, where owned
+    bool added = false;           // the replica that is ending
   };
-  Tensor whole(const Shard& shard, DType type) const;
+  struct Departure {
+    Communicator::Ticket ticket = 0;
+    const Shard* shard = nullptr;
+  };
+  // Weights on their way.
+  struct Arrival {
+    Communicator::Ticket ticket = 0;
+    const Shard* shard = nullptr;
+    Tensor whole;
+  };
+  Tensor buffer(const Shard& shard, DType type, std::int64_t place) const;
+  Tensor staging(const Shard& shard, std::size_t turn) const;
+  std::size_t arrivals_at_once() const;
+  void begin_sharing(std::size_t turn);
+  void arrive(std::int64_t unit);
+  void bring(std::int64_t unit);
+  void convert(const Shard& shard, const Tensor& whole, bool first, const Convert& convert) const;
+  void finish_first();
+  void make_room(const Shard& shard);
   Tensor part_of(const Shard& shard, const Tensor& whole, std::int64_t rank) const;
   Tensor place_of(const Shard& shard, const Tensor& whole, const ChunkRange& range) const;
   const ParameterSlice& slice_of(const ChunkRange& range) const { return args_.slices[range.slice]; }
@@ -76,9 +104,15 @@ class ShardExchange {
 
   Args args_;
   Kernels& kernels_;
-  std::vector<Shard> shards_;  // by key, then in the order of slices
+  std::vector<Shard> shards_;  // by stage and phase, then as a backward pass completes them
   std::vector<ParameterSlice> owned_;
-  Tensor buffer_;  // int64: a whole bucket
+  std::int64_t part_elements_ = 0;  // of the largest bucket
+  Tensor buffers_;                  // zero >= 2: int64, kBuffers whole buckets
+  std::int64_t next_buffer_ = 0;
+  std::deque<Departure> departed_;     // sums on their way
+  std::vector<const Shard*> sharing_;  // in the order in which a forward pass needs them
+  std::size_t shared_ = 0;             // of them have been begun
+  std::deque<Arrival> arriving_;
   std::int64_t gathered_ = kNone;
 };
 

@@ -6,6 +6,7 @@
 
 #include "core/arena.h"
 #include "core/tensor.h"
+#include "parallel/parameter_slice.h"
 
 namespace baekji {
 
@@ -48,7 +49,7 @@ class Stage {
 
   /// Takes part in what the stage's ranks do together in a pass, without a micro-batch: other data ranks have one.
   virtual void absent_forward() = 0;
-  virtual void absent_backward() = 0;
+  virtual void absent_backward(std::span<const GradientPhase> phases) = 0;
 
   /// Forward only, for validation, in slot 0; the last stage gives the loss of each sequence. Leaves every other slot
   /// and all gradients alone.

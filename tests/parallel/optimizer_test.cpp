@@ -64,7 +64,7 @@ TEST_F(OptimizerTest, FollowsAdamwInDoublePrecision) {
     store_->begin_step(1000);
     store_->begin_replica(0, GradientPhase::kWeight);
     fill(t);
-    store_->end_replica(0, GradientPhase::kWeight);
+    store_->end_replica({.phase = GradientPhase::kWeight});
     const double g0 = static_cast<double>(store_->slices()[0].contributions[0].as<float>()[7]) / 1000.0;
     const StepOutcome outcome = optimizer_->step({.learning_rate = 0.01, .update = t, .global_tokens = 1000}, *world_);
     ASSERT_FALSE(outcome.is_void);
@@ -90,7 +90,7 @@ TEST_F(OptimizerTest, GradientNormIsThatOfTheMeanGradient) {
       sum += g / 64 * g / 64;
     }
   }
-  store_->end_replica(0, GradientPhase::kWeight);
+  store_->end_replica({.phase = GradientPhase::kWeight});
   const StepOutcome outcome = optimizer_->step({.learning_rate = 0.0, .update = 1, .global_tokens = 64}, *world_);
   EXPECT_NEAR(outcome.gradient_norm, std::sqrt(sum), 1e-5 * std::sqrt(sum));
   const auto norms = optimizer_->gradient_norms();
@@ -104,7 +104,7 @@ TEST_F(OptimizerTest, ReplicaOrderChangesNoBit) {
     for (const std::int64_t replica : order) {
       store_->begin_replica(0, GradientPhase::kWeight);
       fill(replica);
-      store_->end_replica(0, GradientPhase::kWeight);
+      store_->end_replica({.phase = GradientPhase::kWeight});
     }
     EXPECT_FALSE(optimizer_->step({.learning_rate = 0.01, .update = 1, .global_tokens = 256}, *world_).is_void);
     const StateShard& a = optimizer_->shards()[0];
@@ -126,7 +126,7 @@ TEST_F(OptimizerTest, AnInvalidGradientVoidsTheStepAndTouchesNothing) {
         store_->begin_replica(0, GradientPhase::kWeight);
         fill(r);
         if (r == replicas - 1) store_->slices()[1].contributions[1].as<float>()[4] = bad;
-        store_->end_replica(0, GradientPhase::kWeight);
+        store_->end_replica({.phase = GradientPhase::kWeight});
       }
       const StepOutcome outcome = optimizer_->step({.learning_rate = 1.0, .update = 1, .global_tokens = 1024}, *world_);
       EXPECT_TRUE(outcome.is_void) << bad << " in one of " << replicas;

@@ -155,8 +155,9 @@ class Formula {
     }
     std::vector<Parted> result;
     for (auto& [key, pieces] : by_key) {
-      std::sort(pieces.begin(), pieces.end(),
-                [](const Piece& a, const Piece& b) { return std::tie(a.name, a.slice) < std::tie(b.name, b.slice); });
+      std::sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) {
+        return std::tuple(-a.held->unit, a.name, a.slice) < std::tuple(-b.held->unit, b.name, b.slice);
+      });
       std::vector<std::int64_t> elements;
       for (const Piece& piece : pieces) elements.push_back(piece.elements);
       result.push_back(
