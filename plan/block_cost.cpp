@@ -139,7 +139,7 @@ void add_layer_gather(const CostContext& c, BlockSeconds& block) {
   const double scatter =
       c.profile.gathers_layers ? c.network.reduce_scatter_s(group, parameters * c.profile.gradient_wire_bytes) : 0;
   const auto exposed = [&](double compute, double moved) {
-    if (!c.profile.weights_hidden) return moved;
+    if (!c.profile.weights_hidden || c.workload.layout.zero > c.profile.hidden_zero) return moved;
     return std::max(compute, moved) + c.profile.contention * std::min(compute, moved) - compute;
   };
   block.forward.layer_gather = exposed(block.forward.total(), gather);

@@ -3,6 +3,7 @@
 // repository (docs/parallel.md, docs/cuda.md); the peers' from their papers and documents. docs/planner.md gives the
 // sources.
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,6 +33,7 @@ struct ImplementationProfile {
   double tensor_hidden = 0;      ///< share of tensor exchanges that runs beside products
   bool gradients_hidden = true;  ///< beside the last backward pass
   bool weights_hidden = true;    ///< beside the next forward pass
+  std::int64_t hidden_zero = 3;  ///< both up to this division of state, and not beyond
   double contention = 0;         ///< of what is hidden, the share that it still costs
   double gradient_wire_bytes = 4;
   bool all_reduces_gradients = false;  ///< instead of a reduce_scatter

@@ -106,8 +106,9 @@ StepEnd end_of_step(const CostContext& c, double forward_s, double backward_s) {
       if (p.gathers_layers) sums *= share;
       gathers *= share;
     }
-    end.gradients += exposed(sums, backward_s, p.gradients_hidden && !p.gathers_layers, p.contention);
-    end.weights = exposed(gathers, forward_s, p.weights_hidden && !p.gathers_layers, p.contention);
+    const bool hides = !p.gathers_layers && w.layout.zero <= p.hidden_zero;
+    end.gradients += exposed(sums, backward_s, p.gradients_hidden && hides, p.contention);
+    end.weights = exposed(gathers, forward_s, p.weights_hidden && hides, p.contention);
   }
   end.optimizer = c.device.bytes_s(updated * p.optimizer_bytes) + c.device.bytes_inside_s(parameters * kTurnoverBytes);
   return end;

@@ -8,6 +8,7 @@
 #include "core/file_system.h"
 #include "parallel/communicator_threads.h"
 #include "proof/genesis.h"
+#include "tests/parallel/late_communicator.h"
 #include "tests/trainer/tiny_run.h"
 #include "trainer/engine.h"
 #include "trainer/run_inputs.h"
@@ -250,6 +251,44 @@ TEST(Layout, RanksThatDisagreeSaySoBeforeTheyBegin) {
                              testing::HasSubstr("rank 1: [experiment] seed = 77")));
   EXPECT_THAT(error_of("run.steps=", "99"), testing::AllOf(testing::HasSubstr("rank 0: [run] steps = 6"),
                                                            testing::HasSubstr("rank 1: [run] steps = 99")));
+}
+
+// Several buckets in a stage: some leave while the stage's other blocks still go backward.
+const Overrides kSeveralBuckets{"model.hidden=512", "model.ffn=768", "model.context=16", "numerics.precision='bf16'"};
+
+struct LateCase {
+  Overrides layout;
+  std::size_t under_way = 0;  ///< at least so many calls of a group at once
+};
+
+void expect_late_calls_agree(Overrides overrides, const std::vector<LateCase>& cases) {
+  overrides.insert(overrides.end(), kSeveralBuckets.begin(), kSeveralBuckets.end());
+  const History alone = one_rank(overrides, 2);
+  for (const LateCase& c : cases) {
+    const std::string name = fmt::format("{}", fmt::join(c.layout, " "));
+    const Experiment experiment = experiment_of(overrides, c.layout);
+    std::vector<std::size_t> under_way(static_cast<std::size_t>(experiment.layout.mesh().size()));
+    const auto rank = [&](Communicator& world) {
+      LateCommunicator late(world, &under_way[static_cast<std::size_t>(world.rank())]);
+      if (steps_of(experiment, 1, late) != alone) throw Error("another history than one rank's").at(name);
+    };
+    EXPECT_NO_THROW(run_as_ranks(narrow<int>(experiment.layout.mesh().size()), rank)) << name;
+    EXPECT_GE(*std::min_element(under_way.begin(), under_way.end()), c.under_way) << name;
+    std::printf("%s: up to %zu calls of a group under way at once, the roots of one rank\n", name.c_str(),
+                *std::max_element(under_way.begin(), under_way.end()));
+  }
+}
+
+TEST(Layout, CallsThatEndAsLateAsTheyMayChangeNoBit) {
+  expect_late_calls_agree({}, {{{"data=2", "zero=0"}, 20},
+                               {{"data=2", "zero=1"}, 4},
+                               {{"data=3", "zero=2"}, 4},
+                               {{"data=3", "zero=3", "recompute='full'"}, 2},
+                               {{"data=2", "pipeline=4", "schedule='zb-h1'", "zero=2"}, 2},
+                               {{"data=3", "pipeline=2", "schedule='zb-h1'", "zero=1"}, 2}});
+  expect_late_calls_agree({"model.tied_embeddings=true"},
+                          {{{"data=3", "tensor=2", "zero=1"}, 3},
+                           {{"data=2", "pipeline=2", "virtual_stages=2", "schedule='interleaved'", "zero=2"}, 2}});
 }
 
 TEST(Layout, ANegativeControlChangesTheRoot) {
