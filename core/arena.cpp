@@ -6,8 +6,14 @@
 namespace baekji {
 namespace {
 
-// Addresses of a measuring arena are never read; a recognisable, aligned, non-null value makes a mistake fault at once.
-void* const kMeasuredAddress = reinterpret_cast<void*>(std::uintptr_t{0x100});  // NOLINT(performance-no-int-to-ptr)
+// Addresses of a measuring arena are never read: no process has memory there, so a mistake faults at once. Allocations
+// stand one after another, so that places can be compared.
+constexpr std::uintptr_t kMeasuredBase = std::uintptr_t{1} << 62U;
+
+void* measured_address(std::int64_t bytes_before) {
+  const std::uintptr_t address = kMeasuredBase + static_cast<std::uintptr_t>(bytes_before);
+  return reinterpret_cast<void*>(address);  // NOLINT(performance-no-int-to-ptr)
+}
 
 }  // namespace
 
@@ -26,8 +32,9 @@ Tensor Arena::allocate(std::string_view category, DType type, std::initializer_l
     elements *= extent;
   }
   const std::int64_t size_bytes = round_up(std::max<std::int64_t>(elements * size_of(type), 1), kAlignmentBytes);
+  const std::int64_t bytes_before = mode_ == Mode::kMeasure ? total_bytes() : 0;
   note(category, size_bytes);
-  void* data = mode_ == Mode::kMeasure ? kMeasuredAddress : take(category, size_bytes);
+  void* data = mode_ == Mode::kMeasure ? measured_address(bytes_before) : take(category, size_bytes);
   return Tensor(data, type, dims, device_);
 }
 

@@ -12,9 +12,9 @@
 
 namespace baekji {
 
-/// Named memory in categories ("weights", "activations", ...). A measuring arena hands out undefined addresses and only
-/// adds up, so that binding a stage to it gives the exact bytes of any layout without memory or data. An allocating
-/// arena takes memory from its device, zero-filled. Nothing is freed before the arena is.
+/// Named memory in categories ("weights", "activations", ...). A measuring arena hands out addresses without memory and
+/// only adds up, so that binding a stage to it gives the exact bytes of any layout without memory or data. An
+/// allocating arena takes memory from its device, zero-filled. Nothing is freed before the arena is.
 class Arena {
  public:
   enum class Mode { kMeasure, kAllocate };

@@ -4,26 +4,21 @@
 #include <bit>
 
 #include "core/arena.h"
-#include "kernels/forwarding_kernels.h"
+#include "kernels/silent_kernels.h"
 
 namespace baekji {
 namespace {
 
 constexpr int kHopper = 9;
 
-// Operations go to the reference, which cannot read memory that was only measured.
-class CudaPlanningKernels final : public ForwardingKernels {
+class CudaPlanningKernels final : public SilentKernels {
  public:
-  explicit CudaPlanningKernels(std::unique_ptr<Kernels> reference)
-      : ForwardingKernels(*reference), reference_(std::move(reference)) {}
+  using SilentKernels::SilentKernels;
 
   std::string describe() const override { return "cuda, planned"; }
   Device device() const override { return {.kind = DeviceKind::kCuda}; }
   std::int64_t packed_weight_bytes(const Tensor& /*weight*/) const override { return 0; }
   std::int64_t scratch_bytes(const WorkShape& shape) const override { return cuda_scratch_bytes(shape, kHopper); }
-
- private:
-  std::unique_ptr<Kernels> reference_;
 };
 
 }  // namespace

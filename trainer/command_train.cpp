@@ -96,6 +96,11 @@ void add_train_command(CLI::App& app) {
       ->needs(dry);
   command->add_option("--schedule", arguments->dry.schedule, "with --dry-run: write the pipeline's schedule as text")
       ->needs(dry);
+  command
+      ->add_option("--ranks", arguments->dry.ranks,
+                   "with --dry-run: rehearse a step of so many ranks: their groups, calls, bytes and memory")
+      ->check(CLI::PositiveNumber)
+      ->needs(dry);
   command->callback([arguments] { run(*arguments); });
 }
 

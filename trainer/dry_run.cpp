@@ -8,6 +8,7 @@
 #include "trainer/layout.h"
 #include "trainer/memory_plan.h"
 #include "trainer/rank_kernels.h"
+#include "trainer/rehearsal.h"
 #include "trainer/run_log.h"
 
 namespace baekji {
@@ -38,6 +39,18 @@ std::string describe_pipeline(const Experiment& e, const Schedule& schedule) {
   return text;
 }
 
+std::string planned_memory(const Experiment& e) {
+  ThreadPool pool(thread_count(e.layout, 1));
+  const std::unique_ptr<Kernels> kernels = make_planning_kernels(e.layout, pool);
+  std::string text;
+  for (std::int64_t p = 0; p < e.layout.pipeline; ++p) {
+    text += e.layout.pipeline == 1 ? "planned memory of each rank\n"
+                                   : fmt::format("planned memory of each rank at pipeline {}\n", p);
+    text += memory_plan(e, *kernels, {.program_bytes = resident_bytes(), .at = {.pipeline = p}}).table();
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string dry_run(const Experiment& e, const DryRunOptions& options) {
@@ -52,13 +65,7 @@ std::string dry_run(const Experiment& e, const DryRunOptions& options) {
   }
   const Schedule schedule = schedule_of(e, e.stages.front());
   text += describe_pipeline(e, schedule);
-  ThreadPool pool(thread_count(e.layout, 1));
-  const std::unique_ptr<Kernels> kernels = make_planning_kernels(e.layout, pool);
-  for (std::int64_t p = 0; p < mesh.pipeline; ++p) {
-    text += mesh.pipeline == 1 ? "planned memory of each rank\n"
-                               : fmt::format("planned memory of each rank at pipeline {}\n", p);
-    text += memory_plan(e, *kernels, {.program_bytes = resident_bytes(), .at = {.pipeline = p}}).table();
-  }
+  text += options.ranks > 0 ? rehearse(e, options.ranks, resident_bytes()).describe(mesh) : planned_memory(e);
   FileSystem& files = posix_file_system();
   if (!options.schedule.empty()) files.write(options.schedule, to_text(schedule));
   if (!options.timeline.empty()) {

@@ -95,13 +95,13 @@ StageRuntime::StageRuntime(const Args& args, Arena& arena)
   }
 }
 
-Engine::Engine(const Experiment& experiment, const Loader& loader, Kernels& kernels, RankGroups& ranks)
+Engine::Engine(const Experiment& experiment, const Loader* loader, Kernels& kernels, RankGroups& ranks)
     : experiment_(experiment),
       loader_(loader),
       kernels_(kernels),
       ranks_(ranks),
       replicas_(replicas_of(experiment.numerics.replicas, ranks.mesh(), ranks.coordinate())),
-      state_arena_(Arena::Mode::kAllocate, kernels.device()),
+      state_arena_(loader == nullptr ? Arena::Mode::kMeasure : Arena::Mode::kAllocate, kernels.device()),
       grains_(kernels, ranks.tensor(), grain_map(experiment, ranks.coordinate())),
       declared_(declare_parameters(experiment.model, experiment.numerics.tensor_grains)),
       parameters_(store_args(experiment, declared_, ranks.coordinate(), &ranks), kernels, state_arena_),
@@ -171,7 +171,8 @@ StepResult Engine::step(std::int64_t step, std::int64_t update, std::int64_t bat
            [&](std::int64_t v, std::int64_t m) {
              const Batch& sequences = runtime.batch(v, m);
              if (m > loaded[static_cast<std::size_t>(v)]) {
-               loader_.read(batch, (first + m) * stage.micro_batch, stage.micro_batch, runtime.staged());
+               if (loader_ != nullptr)
+                 loader_->read(batch, (first + m) * stage.micro_batch, stage.micro_batch, runtime.staged());
                runtime.deliver(sequences);
                loaded[static_cast<std::size_t>(v)] = m;
              }
@@ -194,7 +195,7 @@ StepResult Engine::step(std::int64_t step, std::int64_t update, std::int64_t bat
 double Engine::evaluate(std::int64_t batch, int source, std::int64_t sequences) {
   StageRuntime& runtime = this->runtime(batch);
   const TrainingStage& stage = experiment_.stage(batch);
-  const std::int64_t available = loader_.validation_sequences(source, stage.context);
+  const std::int64_t available = loader_->validation_sequences(source, stage.context);
   const std::int64_t wanted = std::min(sequences, available);
   if (wanted < 1) return 0;
   std::vector<double> losses(static_cast<std::size_t>(wanted), kElsewhere);
@@ -207,11 +208,11 @@ double Engine::evaluate(std::int64_t batch, int source, std::int64_t sequences) 
     const Batch& rows_BT = runtime.staged();
     for (std::int64_t row = 0; row < stage.micro_batch; row += rows) {  // fewer sequences than rows: they repeat
       const std::int64_t count = std::min(rows, stage.micro_batch - row);
-      loader_.read_validation(source, begin, count,
-                              {.token_BT = rows_BT.token_BT.rows(row, count),
-                               .target_BT = rows_BT.target_BT.rows(row, count),
-                               .position_BT = rows_BT.position_BT.rows(row, count),
-                               .first_BT = rows_BT.first_BT.rows(row, count)});
+      loader_->read_validation(source, begin, count,
+                               {.token_BT = rows_BT.token_BT.rows(row, count),
+                                .target_BT = rows_BT.target_BT.rows(row, count),
+                                .position_BT = rows_BT.position_BT.rows(row, count),
+                                .first_BT = rows_BT.first_BT.rows(row, count)});
     }
     runtime.deliver(runtime.batch(0, 0));
     std::fill(batch_losses.begin(), batch_losses.end(), kElsewhere);

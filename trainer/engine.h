@@ -82,7 +82,12 @@ class Engine {
  public:
   /// Binds weights and optimizer; activations follow with the first step (or evaluation) of each training stage.
   /// References outlive the engine. Everything below is collective over the ranks.
-  Engine(const Experiment& experiment, const Loader& loader, Kernels& kernels, RankGroups& ranks);
+  Engine(const Experiment& experiment, const Loader& loader, Kernels& kernels, RankGroups& ranks)
+      : Engine(experiment, &loader, kernels, ranks) {}
+  /// For a rehearsal: memory is measured and no data read, so with kernels that compute nothing a step is what it asks
+  /// of the ranks' groups.
+  Engine(const Experiment& experiment, Kernels& kernels, RankGroups& ranks)
+      : Engine(experiment, nullptr, kernels, ranks) {}
 
   /// The optimizer state that this rank holds, sorted by (name, slice): for genesis, checkpoints and the state root.
   std::span<const StateShard> shards() const { return optimizer_.shards(); }
@@ -117,10 +122,11 @@ class Engine {
   static std::unique_ptr<Arena> plan(const Experiment& experiment, Kernels& kernels, const MeshCoordinate& at = {});
 
  private:
+  Engine(const Experiment& experiment, const Loader* loader, Kernels& kernels, RankGroups& ranks);
   StageRuntime& runtime(std::int64_t batch);
 
   const Experiment& experiment_;
-  const Loader& loader_;
+  const Loader* loader_;  // null in a rehearsal
   Kernels& kernels_;
   RankGroups& ranks_;
   ReplicaRange replicas_;

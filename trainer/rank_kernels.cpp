@@ -6,6 +6,7 @@
 #include "kernels/cpu/ceiling.h"
 #include "kernels/cuda/ceiling.h"
 #include "kernels/cuda_planning.h"
+#include "kernels/silent_kernels.h"
 #include "trainer/engine.h"
 
 namespace baekji {
@@ -52,7 +53,7 @@ std::unique_ptr<Kernels> make_kernels(const LayoutConfig& layout, ThreadPool& po
 }
 
 std::unique_ptr<Kernels> make_planning_kernels(const LayoutConfig& layout, ThreadPool& pool) {
-  if (layout.device == "cpu") return make_cpu_kernels(pool);
+  if (layout.device == "cpu") return std::make_unique<SilentKernels>(make_cpu_kernels(pool));
   return make_cuda_planning_kernels();
 }
 

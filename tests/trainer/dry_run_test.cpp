@@ -2,7 +2,10 @@
 
 #include <gmock/gmock.h>
 
+#include "core/thread_pool.h"
 #include "tests/trainer/tiny_run.h"
+#include "trainer/rank_kernels.h"
+#include "trainer/rehearsal.h"
 
 namespace baekji {
 namespace {
@@ -48,6 +51,37 @@ TEST(DryRun, AScheduleGoesOutAsTextAndComesBackIn) {
   EXPECT_THAT(refusal("layout.data=2"), HasSubstr("another number of micro-batches"));
   std::ofstream(text) << "schedule pipeline 2 virtual_stages 1 micro_batches 8\n0: F0\n1: F0\n";
   EXPECT_THAT(refusal("layout.data=1"), HasSubstr("leaves forward passes out"));
+}
+
+TEST(DryRun, AJobOfAnySizeIsRehearsed) {
+  const std::vector<std::string> layout{
+      "numerics.micro_batch=1", "numerics.replicas=128", "numerics.global_batch=512", "numerics.tensor_grains=4",
+      "layout.pipeline=2",      "layout.data=96",        "layout.tensor=4",           "layout.zero=1"};
+  const Experiment e = tiny::load("unused", layout);
+  const Rehearsal rehearsal = rehearse(e, 768, 0);
+  ASSERT_EQ(rehearsal.kind_of_rank.size(), 768U);
+  std::int64_t ranks = 0;
+  for (const RankKind& kind : rehearsal.kinds) {
+    ranks += kind.ranks;
+    ThreadPool pool(1);
+    const auto kernels = make_planning_kernels(e.layout, pool);
+    EXPECT_EQ(kind.memory_bytes, memory_plan(e, *kernels, {.at = kind.first}).device->total_bytes());
+    EXPECT_LE(kind.memory_bytes, rehearsal.largest.device->total_bytes());
+  }
+  EXPECT_EQ(ranks, 768);
+  // Data ranks with two replicas and with one, those that own chunks and those that own none, both ends of the
+  // pipeline.
+  EXPECT_GE(rehearsal.kinds.size(), 6U);
+  const std::string text = dry_run(e, {.ranks = 768});
+  EXPECT_THAT(text, HasSubstr("768 ranks of "));
+  EXPECT_THAT(text, HasSubstr("largest rank"));
+  std::fputs(text.c_str(), stdout);
+  try {
+    dry_run(e, {.ranks = 512});
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::AllOf(HasSubstr("768 ranks for 2x96x4"), HasSubstr("512 ranks")));
+  }
 }
 
 }  // namespace

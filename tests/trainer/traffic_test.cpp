@@ -1,4 +1,5 @@
-// The bytes that each rank sends in a step, counted by the communicators, against the formulas of docs/parallel.md.
+// The bytes that each rank sends in a step, counted by the communicators, against the formulas of docs/parallel.md and
+// against a rehearsal of the job.
 // Those are computed here from the experiment's numbers alone; only how chunks are dealt out is asked of the code.
 
 #include <gtest/gtest.h>
@@ -14,6 +15,7 @@
 #include "proof/genesis.h"
 #include "tests/trainer/tiny_run.h"
 #include "trainer/engine.h"
+#include "trainer/rehearsal.h"
 #include "trainer/run_inputs.h"
 
 namespace baekji {
@@ -329,12 +331,13 @@ const Overrides kFp32{"numerics.precision='fp32'"};
 const Overrides kBf16{"numerics.precision='bf16'"};
 
 void expect_formula(const Overrides& experiment, const std::vector<Overrides>& layouts) {
-  std::printf("%s: bytes sent in a step by all ranks, each rank's as the formulas say\n%s\n",
+  std::printf("%s: bytes sent in a step by all ranks, each rank's as the formulas and its rehearsal say\n%s\n",
               fmt::format("{}", fmt::join(experiment, " ")).c_str(), kHeader);
   for (const Overrides& layout : layouts) {
     const Experiment e = experiment_of(experiment, layout);
     const std::string name = fmt::format("{}", fmt::join(layout, " "));
     const std::vector<AxisTraffic> counted = traffic_of(e);
+    const Rehearsal rehearsal = rehearse(e, e.layout.mesh().size(), 0);
     AxisTraffic sum;
     for (std::size_t r = 0; r < counted.size(); ++r) {
       const MeshCoordinate at = e.layout.mesh().coordinate(static_cast<std::int64_t>(r));
@@ -343,6 +346,8 @@ void expect_formula(const Overrides& experiment, const std::vector<Overrides>& l
                                       << kHeader << "\n"
                                       << describe(counted[r]) << " counted\n"
                                       << describe(expected) << " by the formulas";
+      EXPECT_EQ(counted[r], rehearsal.kinds[rehearsal.kind_of_rank[r]].step)
+          << "rehearsed: " << name << ", " << at.describe();
       add(sum, counted[r]);
     }
     std::printf("%s  %s\n", describe(sum).c_str(), name.c_str());

@@ -235,7 +235,7 @@ def checkpoint(bench):
 def refused(bench):
     groups = ["layout.virtual_stages=2", "layout.schedule='interleaved'"]
     for ranks, overrides, wanted in [
-        (3, ["layout.data=2"], ["2 ranks for 1x2x1", "3 started by mpirun", "mpirun -n 2"]),
+        (3, ["layout.data=2"], ["2 ranks for 1x2x1", "came:     3 ranks", "mpirun -n 2"]),
         (3, ["layout.tensor=3"], ["a divisor of 4", "came: +3"]),
         (2, ["layout.tensor=8"], ["a divisor of 4", "came: +8"]),
         (5, ["layout.data=5"], ["data <= replicas = 4", "data = 5"]),
