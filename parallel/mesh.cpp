@@ -8,8 +8,7 @@ void validate(const Mesh& mesh, std::int64_t ranks, const std::string& place) {
   }
   if (mesh.size() != ranks) {
     throw Error("the mesh does not match the number of ranks")
-        .values(fmt::format("{} ranks for {}", mesh.size(), mesh.describe()),
-                fmt::format("{} ranks", ranks))
+        .values(fmt::format("{} ranks for {}", mesh.size(), mesh.describe()), fmt::format("{} ranks", ranks))
         .at(place)
         .hint(fmt::format("start with mpirun -n {}, or change the degrees in [layout]", mesh.size()));
   }
