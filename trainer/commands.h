@@ -19,5 +19,6 @@ void add_contract_command(CLI::App& app);
 void add_verify_command(CLI::App& app);
 void add_chunks_command(CLI::App& app);
 void add_plan_command(CLI::App& app);
+void add_bench_command(CLI::App& app);
 
 }  // namespace baekji

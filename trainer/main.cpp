@@ -22,6 +22,7 @@ int main(int argc, char** argv) {
   baekji::add_verify_command(app);
   baekji::add_chunks_command(app);
   baekji::add_plan_command(app);
+  baekji::add_bench_command(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
