@@ -42,6 +42,9 @@ class DeviceCost {
   Precision precision() const { return precision_; }
   double ceiling_flops() const { return ceiling(precision_); }
 
+  /// Whether the device is the machine's own processor.
+  bool is_host() const { return device_.kind == "cpu"; }
+
  private:
   double ceiling(Precision precision) const;
   double product_s(const ProductShape& shape, Precision precision) const;

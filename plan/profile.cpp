@@ -22,7 +22,10 @@ ImplementationProfile own_profile() {
 // Transformer Engine's fused kernels and userbuffers (tensor exchanges beside products), distributed optimizer with
 // overlap of both its collectives.
 ImplementationProfile megatron_profile() {
-  return {.name = "megatron", .tensor_hidden = 0.6, .contention = 0.1};
+  return {.name = "megatron",
+          .tensor_hidden = 0.6,
+          .contention = 0.1,
+          .memory = {.saves_inputs_in_8_bits = true, .overhead_gib = 1}};
 }
 
 // Scores in memory (fused softmax), cuBLAS of 2021, collectives that wait, NCCL of that time. The ramps and shares are
@@ -40,7 +43,8 @@ ImplementationProfile megatron_2021_profile() {
           .weights_hidden = false,
           .gradient_wire_bytes = 2,
           .all_reduces_gradients = true,
-          .splits_tokens = false};
+          .splits_tokens = false,
+          .memory = {.keeps_dropout_masks = true, .keeps_logits = false, .overhead_gib = 8}};
 }
 
 ImplementationProfile megatron_fsdp_profile() {
@@ -48,7 +52,8 @@ ImplementationProfile megatron_fsdp_profile() {
           .accumulate_bytes = 0,
           .contention = 0.1,
           .gradient_wire_bytes = 2,
-          .gathers_layers = true};
+          .gathers_layers = true,
+          .memory = {.saves_inputs_in_8_bits = true, .overhead_gib = 1}};
 }
 
 // FlashAttention-2 (Dao 2023: 190 of 312 TFLOP/s on A100, 335 on H100), kernels of a compiler or of eager mode.
@@ -61,7 +66,8 @@ ImplementationProfile fsdp_profile() {
           .accumulate_bytes = 0,
           .contention = 0.2,
           .gradient_wire_bytes = 2,
-          .gathers_layers = true};
+          .gathers_layers = true,
+          .memory = {.selects_operations = true, .overhead_gib = 2}};
 }
 
 // The first FlashAttention (Dao 2022), as MPT's llm-foundry had it.

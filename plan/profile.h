@@ -10,6 +10,18 @@
 
 namespace baekji {
 
+/// Of a peer's memory (plan/peer_memory.h). Ours is planned by the trainer.
+struct MemoryFigures {
+  double gradient_bytes = 2;            ///< of a parameter that the rank holds, with a divided optimizer
+  double gradient_bytes_undivided = 4;  ///< without
+  double optimizer_bytes = 12;          ///< fp32 weights and both moments
+  bool keeps_dropout_masks = false;
+  bool saves_inputs_in_8_bits = false;  ///< of products in fp8
+  bool keeps_logits = true;             ///< of all tokens of a micro-batch
+  bool selects_operations = false;      ///< selective recomputation keeps every second product's result
+  double overhead_gib = 1;
+};
+
 struct ImplementationProfile {
   std::string name;
 
@@ -39,6 +51,10 @@ struct ImplementationProfile {
   bool all_reduces_gradients = false;  ///< instead of a reduce_scatter
   bool gathers_layers = false;         ///< weights come layer by layer (zero 3, FSDP)
   bool splits_tokens = true;           ///< norms and the residual stream are divided among tensor ranks
+
+  MemoryFigures memory;
+
+  bool is_ours() const { return name == "baekji"; }
 };
 
 /// "baekji", "megatron" (Megatron Core with Transformer Engine), "megatron-2021" (Narayanan 2021, Korthikanti 2022 and

@@ -124,7 +124,7 @@ SearchResult search_layouts(const StepQuestion& q, const SearchSpace& space, con
     ++result.tried;
     try {
       c.workload.layout.layers_per_stage = space.layers_of(c.workload);
-      const double least = state_bytes_at_least(c.workload);
+      const double least = space.least_bytes(c.workload);
       if (least > space.room_bytes) {
         ++result.refused["the state alone is larger than a device's memory"];
         continue;

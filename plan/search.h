@@ -15,6 +15,11 @@ namespace baekji {
 /// The layers of each stage of a layout.
 using LayersOf = std::function<std::vector<std::int64_t>(const Workload&)>;
 
+/// Lower bound of a rank's memory, cheap to have.
+using LeastBytes = std::function<double(const Workload&)>;
+/// Ours: weights, gradient sums, fixed point, and its part of the optimizer's state.
+double state_bytes_at_least(const Workload& workload);
+
 /// What bounds a search, beside the workload that it varies.
 struct SearchSpace {
   std::int64_t devices = 1;
@@ -23,6 +28,7 @@ struct SearchSpace {
   std::size_t wanted = 10;       ///< rows
   double room_bytes = 0;         ///< of a device
   LayersOf layers_of = stage_layers;
+  LeastBytes least_bytes = state_bytes_at_least;
 };
 
 struct Candidate {
@@ -45,8 +51,5 @@ struct SearchResult {
 using MemoryOf = std::function<double(const Candidate&)>;
 
 SearchResult search_layouts(const StepQuestion& question, const SearchSpace& space, const MemoryOf& memory_of);
-
-/// Lower bound of a rank's memory: weights, gradient sums, fixed point, and its part of the optimizer's state.
-double state_bytes_at_least(const Workload& workload);
 
 }  // namespace baekji

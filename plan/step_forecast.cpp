@@ -114,6 +114,15 @@ StepEnd end_of_step(const CostContext& c, double forward_s, double backward_s) {
   return end;
 }
 
+// The host reads a micro-batch's ids and writes four numbers for each token. Beside a GPU it does so while the device
+// works on what it was given before.
+double data_s(const CostContext& c) {
+  constexpr double kBytesPerToken = 4 + 4 * 4;
+  const auto tokens =
+      static_cast<double>(c.workload.micro_batch * c.workload.sequence * c.workload.layout.virtual_stages);
+  return c.device.is_host() ? c.device.bytes_inside_s(tokens * kBytesPerToken) : 0;
+}
+
 // The passes of one micro-batch through all stages of a rank.
 BlockSeconds of_rank(const Priced& priced, std::int64_t ranks, std::int64_t rank) {
   BlockSeconds sum;
@@ -204,6 +213,7 @@ StepForecast forecast_step(const StepQuestion& q) {
              {"gradient sums", end.gradients},
              {"weights", end.weights},
              {"optimizer", end.optimizer},
+             {"data", micro_batches * data_s(context)},
              {"step", kStep_s}};
   f.step_s = std::accumulate(f.parts.begin(), f.parts.end(), 0.0,
                              [](double sum, const NamedSeconds& part) { return sum + part.seconds; });

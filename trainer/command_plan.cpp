@@ -47,9 +47,20 @@ void require_room_on_cluster(const Experiment& e, const Cluster& cluster) {
       .hint("without --explain the planner looks for layouts itself");
 }
 
+void require_named_schedule(const Experiment& e) {
+  if (e.layout.schedule_file.empty()) return;
+  throw Error("plans price named schedules, not those of a file")
+      .values("layout.schedule_file = \"\"", fmt::format("\"{}\"", e.layout.schedule_file))
+      .at(e.place + " [layout]")
+      .hint(
+          "`baekji train --dry-run --timeline` plays and draws a file's schedule; without --explain the planner looks "
+          "for layouts itself");
+}
+
 SearchResult search(const Experiment& e, const StepQuestion& question, const SearchSpace& space) {
-  return search_layouts(question, space,
-                        [&](const Candidate& c) { return largest_bytes(rank_plans(with_candidate(e, c))); });
+  return search_layouts(question, space, [&](const Candidate& c) {
+    return largest_bytes(rank_plans(with_candidate(e, c), question.profile));
+  });
 }
 
 void draw(const PlanArguments& a, const Experiment& e, const StepQuestion& question, const StepForecast& forecast,
@@ -90,13 +101,15 @@ void run(const PlanArguments& a) {
   const DeviceCost computes(cluster, profile, asked.precision);  // refuses what the device cannot
   nlohmann::json json{{"experiment", e.identity.name}, {"cluster", cluster.name}, {"profile", profile.name}};
   std::string text;
+  if (a.explain) require_named_schedule(e);
   if (!a.explain) {
-    const SearchSpace space{.devices = a.devices > 0 ? a.devices : cluster.devices,
-                            .most_tensor = e.numerics.tensor_grains,
-                            .free_numerics = a.free_numerics,
-                            .wanted = static_cast<std::size_t>(a.rows),
-                            .room_bytes = room_bytes(cluster),
-                            .layers_of = [&e](const Workload& w) { return trainer_layers(e, w); }};
+    SearchSpace space{.devices = a.devices > 0 ? a.devices : cluster.devices,
+                      .most_tensor = e.numerics.tensor_grains,
+                      .free_numerics = a.free_numerics,
+                      .wanted = static_cast<std::size_t>(a.rows),
+                      .room_bytes = room_bytes(cluster),
+                      .layers_of = [&e](const Workload& w) { return trainer_layers(e, w); }};
+    if (!profile.is_ours()) space.least_bytes = [](const Workload&) { return 0.0; };
     const SearchResult result = search(e, {asked, cluster, profile}, space);
     json["search"] = to_json(result);
     text += search_table(result, space);
@@ -108,7 +121,7 @@ void run(const PlanArguments& a) {
   const Workload workload = workload_of(e, e.stages.front());
   const StepQuestion question{workload, cluster, profile};
   const StepForecast forecast = forecast_step(question);
-  const std::vector<RankPlan> plans = rank_plans(e);
+  const std::vector<RankPlan> plans = rank_plans(e, profile);
   const RunForecast whole = forecast_run_of(e, cluster, profile, a.challenge_steps);
   json["step"] = to_json(forecast);
   json["memory"] = to_json(plans);

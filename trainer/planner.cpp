@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/thread_pool.h"
+#include "plan/peer_memory.h"
 #include "trainer/engine.h"
 #include "trainer/layout.h"
 #include "trainer/memory_plan.h"
@@ -83,7 +84,34 @@ Experiment with_candidate(const Experiment& experiment, const Candidate& c) {
   return e;
 }
 
-std::vector<RankPlan> rank_plans(const Experiment& e) {
+namespace {
+
+RankPlan peer_plan(const Workload& workload, const ImplementationProfile& profile, std::int64_t pipeline_rank) {
+  const PeerMemory m = peer_memory(workload, profile, pipeline_rank);
+  RankPlan plan{.pipeline_rank = pipeline_rank, .parts = {}, .total_bytes = 0};
+  const auto add = [&](const char* name, double bytes) {
+    plan.parts.emplace_back(name, static_cast<std::int64_t>(bytes));
+    plan.total_bytes += plan.parts.back().second;
+  };
+  add("weights, gradients, optimizer", m.states);
+  add("gathered layers", m.gathered);
+  add("saved activations", m.saved);
+  add("block computed again", m.recomputed);
+  add("logits", m.logits);
+  // A device's room leaves out the context already (room_bytes).
+  add("libraries and allocator", std::max(0.0, m.overhead - kContextGib * kBytesPerGib));
+  return plan;
+}
+
+}  // namespace
+
+std::vector<RankPlan> rank_plans(const Experiment& e, const ImplementationProfile& profile) {
+  if (!profile.is_ours()) {
+    const Workload workload = workload_of(e, e.stages.front());
+    std::vector<RankPlan> peers;
+    for (std::int64_t p = 0; p < e.layout.pipeline; ++p) peers.push_back(peer_plan(workload, profile, p));
+    return peers;
+  }
   ThreadPool pool(1);
   const std::unique_ptr<Kernels> kernels = make_planning_kernels(e.layout, pool);
   std::vector<RankPlan> plans;

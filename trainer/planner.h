@@ -27,7 +27,7 @@ struct RankPlan {
   std::vector<std::pair<std::string, std::int64_t>> parts;
   std::int64_t total_bytes = 0;
 };
-std::vector<RankPlan> rank_plans(const Experiment& experiment);
+std::vector<RankPlan> rank_plans(const Experiment& experiment, const ImplementationProfile& profile);
 /// Of the rank that holds the most.
 double largest_bytes(const std::vector<RankPlan>& plans);
 

@@ -48,7 +48,7 @@ TEST(Planner, OurExperimentsFitTheClustersTheyAreFor) {
     EXPECT_NEAR(w.model.flops_per_token(w.sequence), flops_per_token(e.model, e.model.context),
                 0.001 * w.model.flops_per_token(w.sequence));
     const StepForecast f = forecast_step({w, cluster, implementation_profile("baekji")});
-    const double most = largest_bytes(rank_plans(e));
+    const double most = largest_bytes(rank_plans(e, implementation_profile("baekji")));
     fmt::print("{} on {}: {:.3f} s a step, mfu {:.1f}%, {}\n", name, cluster.name, f.step_s, 100 * f.mfu,
                format_bytes(static_cast<std::int64_t>(most)));
     EXPECT_LE(most, room_bytes(cluster)) << name;
@@ -62,7 +62,7 @@ TEST(Planner, OurExperimentsFitTheClustersTheyAreFor) {
 TEST(Planner, MemoryIsTheTrainersTable) {
   const Experiment e = load_experiment(config("72b.toml"), {});
   const std::string table = dry_run(e, {});
-  for (const RankPlan& plan : rank_plans(e)) {
+  for (const RankPlan& plan : rank_plans(e, implementation_profile("baekji"))) {
     const std::string total = fmt::format("  {:<28} {:>12}\n", "total", format_bytes(plan.total_bytes));
     EXPECT_THAT(table, HasSubstr(total));
     std::int64_t sum = 0;
@@ -82,8 +82,9 @@ TEST(Planner, ASearchFindsTheExperimentsLayoutOrBetter) {
                           .wanted = 5,
                           .room_bytes = room_bytes(cluster),
                           .layers_of = [&e](const Workload& asked) { return trainer_layers(e, asked); }};
-  const SearchResult result = search_layouts(
-      question, space, [&](const Candidate& c) { return largest_bytes(rank_plans(with_candidate(e, c))); });
+  const SearchResult result = search_layouts(question, space, [&](const Candidate& c) {
+    return largest_bytes(rank_plans(with_candidate(e, c), implementation_profile("baekji")));
+  });
   ASSERT_FALSE(result.best.empty());
   const Candidate& best = result.best.front();
   EXPECT_LE(best.forecast.step_s, forecast_step(question).step_s * (1 + 1e-9));
