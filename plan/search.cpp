@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "plan/peer_memory.h"
 
 namespace baekji {
 namespace {
@@ -20,6 +21,11 @@ std::vector<std::int64_t> powers_of_two(std::int64_t most) {
   for (std::int64_t i = 1; i <= most; i *= 2) result.push_back(i);
   return result;
 }
+
+// The longest pipeline among the published steps that the model was checked with.
+constexpr std::int64_t kMostPipelineRanks = 64;
+// More stages of a rank save little of the bubble that is left and cost a transfer each.
+constexpr std::int64_t kMostVirtualStages = 32;
 
 // All that may be varied, one loop inside another.
 class Enumeration {
@@ -53,7 +59,7 @@ class Enumeration {
     for (const std::int64_t tensor : powers_of_two(base.tensor_grains)) {
       if (space_.devices % tensor != 0) continue;
       for (const std::int64_t pipeline : divisors(space_.devices / tensor)) {
-        if (pipeline > base.workload.model.layers) break;
+        if (pipeline > std::min(kMostPipelineRanks, base.workload.model.layers)) break;
         const std::int64_t data = space_.devices / tensor / pipeline;
         if (data > base.workload.replicas) continue;  // ranks without a replica would only wait
         // With numerics free, replicas stay near the data degree: more only cost conversions, fewer lose a node's ease.
@@ -78,7 +84,7 @@ class Enumeration {
     }
     if (l.pipeline == 1) return;
     l.schedule = "interleaved";
-    for (std::int64_t v = 2; v * l.pipeline <= c.workload.model.layers; ++v) {
+    for (std::int64_t v = 2; v <= kMostVirtualStages && v * l.pipeline <= c.workload.model.layers; ++v) {
       const bool even =
           c.workload.model.layers % (v * l.pipeline) == 0 || (c.workload.model.layers + 2) % (v * l.pipeline) == 0;
       if (!even || c.workload.micro_batches() % l.pipeline != 0) continue;
@@ -107,14 +113,22 @@ class Enumeration {
 
 }  // namespace
 
-double state_bytes_at_least(const Workload& w) {
+double bytes_at_least(const Workload& w) {
   const std::vector<std::int64_t> layers = stage_layers(w);
   std::int64_t fewest = 0;
   for (std::size_t s = 0; s < layers.size(); s += static_cast<std::size_t>(w.layout.pipeline)) fewest += layers[s];
   const double parameters = static_cast<double>(fewest) * block_parameters_of_rank(w);
   const auto data = static_cast<double>(w.layout.data);
   const double weights = w.layout.zero < 3 ? 2 : 0;
-  return parameters * (weights + 4 + 8 / (w.layout.zero >= 2 ? data : 1) + 12 / (w.layout.zero >= 1 ? data : 1));
+  // The first stage's activations: a micro-batch for each rank is alive there, with the residual stream before each
+  // block, and what blocks keep where nothing is computed again (more than a peer's, which fuse it).
+  const auto tensor = static_cast<double>(w.layout.tensor);
+  double token = 2 * static_cast<double>(w.model.hidden) / tensor;
+  if (w.layout.recompute == Recompute::kNone) token += saved_bytes_per_token(w, implementation_profile("megatron"));
+  const auto live = static_cast<double>(std::min(w.layout.pipeline, w.micro_batches()) * fewest);
+  const double activations = token * static_cast<double>(w.micro_batch * w.sequence) * live;
+  return activations +
+         parameters * (weights + 4 + 8 / (w.layout.zero >= 2 ? data : 1) + 12 / (w.layout.zero >= 1 ? data : 1));
 }
 
 SearchResult search_layouts(const StepQuestion& q, const SearchSpace& space, const MemoryOf& memory_of) {
@@ -126,7 +140,7 @@ SearchResult search_layouts(const StepQuestion& q, const SearchSpace& space, con
       c.workload.layout.layers_per_stage = space.layers_of(c.workload);
       const double least = space.least_bytes(c.workload);
       if (least > space.room_bytes) {
-        ++result.refused["the state alone is larger than a device's memory"];
+        ++result.refused["state and activations are surely larger than a device's memory"];
         continue;
       }
       c.forecast = forecast_step({c.workload, q.cluster, q.profile});

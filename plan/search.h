@@ -17,8 +17,8 @@ using LayersOf = std::function<std::vector<std::int64_t>(const Workload&)>;
 
 /// Lower bound of a rank's memory, cheap to have.
 using LeastBytes = std::function<double(const Workload&)>;
-/// Ours: weights, gradient sums, fixed point, and its part of the optimizer's state.
-double state_bytes_at_least(const Workload& workload);
+/// Ours: weights, gradient sums, fixed point, its part of the optimizer's state, and some of the activations.
+double bytes_at_least(const Workload& workload);
 
 /// What bounds a search, beside the workload that it varies.
 struct SearchSpace {
@@ -28,7 +28,7 @@ struct SearchSpace {
   std::size_t wanted = 10;       ///< rows
   double room_bytes = 0;         ///< of a device
   LayersOf layers_of = stage_layers;
-  LeastBytes least_bytes = state_bytes_at_least;
+  LeastBytes least_bytes = bytes_at_least;
 };
 
 struct Candidate {

@@ -57,10 +57,24 @@ std::int64_t scheduled_micro_batches(const Workload& w) {
   return round_up(wanted, w.layout.pipeline);
 }
 
-Schedule schedule_for(const Workload& w) {
-  return make_schedule(w.layout.schedule, {.ranks = w.layout.pipeline,
-                                           .virtual_stages = w.layout.virtual_stages,
-                                           .micro_batches = scheduled_micro_batches(w)});
+Schedule schedule_for(const Workload& w, std::int64_t micro_batches) {
+  return make_schedule(
+      w.layout.schedule,
+      {.ranks = w.layout.pipeline, .virtual_stages = w.layout.virtual_stages, .micro_batches = micro_batches});
+}
+
+// How long the schedule's play takes. In the middle of a long one each further micro-batch adds the same time, which
+// two short plays tell.
+double pipeline_seconds(const Workload& w, const PassCosts& costs) {
+  const auto played = [&](std::int64_t micro_batches) {
+    return simulate(schedule_for(w, micro_batches), costs).length;
+  };
+  const std::int64_t all = scheduled_micro_batches(w);
+  const std::int64_t few = 2 * w.layout.pipeline;
+  const std::int64_t more = 3 * w.layout.pipeline;
+  double all_s = played(std::min(all, more));
+  if (all > more) all_s += (all_s - played(few)) * static_cast<double>(all - more) / static_cast<double>(more - few);
+  return all_s * static_cast<double>(w.micro_batches()) / static_cast<double>(all);
 }
 
 // Parameters that the fullest rank holds: its blocks and one table (both, where it has both ends).
@@ -178,7 +192,7 @@ StepTimeline step_timeline(const StepQuestion& q) {
   const DeviceCost device(q.cluster, q.profile, q.workload.precision);
   const NetworkCost network(q.cluster, q.profile);
   const Priced priced = price({q.workload, q.profile, device, network});
-  StepTimeline line{.schedule = schedule_for(q.workload), .simulation = {}};
+  StepTimeline line{.schedule = schedule_for(q.workload, scheduled_micro_batches(q.workload)), .simulation = {}};
   line.simulation = simulate(line.schedule, priced.costs);
   return line;
 }
@@ -193,10 +207,7 @@ StepForecast forecast_step(const StepQuestion& q) {
   const auto micro_batches = static_cast<double>(w.micro_batches());
   const double work = micro_batches * passes(busiest);
   double pipeline = work;
-  if (w.layout.pipeline > 1) {
-    const Schedule schedule = schedule_for(w);
-    pipeline = simulate(schedule, priced.costs).length * micro_batches / static_cast<double>(schedule.micro_batches);
-  }
+  if (w.layout.pipeline > 1) pipeline = pipeline_seconds(w, priced.costs);
   const StepEnd end = end_of_step(context, busiest.forward.total(), passes(busiest) - busiest.forward.total());
   PassSeconds all = busiest.forward;
   all += busiest.backward_input;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -11,6 +12,7 @@
 #include "parallel/timeline.h"
 #include "plan/perfetto_trace.h"
 #include "trainer/commands.h"
+#include "trainer/nearest_layout.h"
 #include "trainer/plan_report.h"
 
 namespace baekji {
@@ -47,6 +49,16 @@ void require_room_on_cluster(const Experiment& e, const Cluster& cluster) {
       .hint("without --explain the planner looks for layouts itself");
 }
 
+Experiment experiment_of(const PlanArguments& a, const Cluster& cluster, const ImplementationProfile& profile) {
+  try {
+    return load_experiment(a.experiment, a.overrides);
+  } catch (const Error& error) {
+    const std::string nearest = nearest_layout(a.experiment, a.overrides, cluster, profile);
+    if (nearest.empty()) throw;
+    throw Error(error).hint(fmt::format("the nearest layout that can be: {} (pipeline x data x tensor)", nearest));
+  }
+}
+
 void require_named_schedule(const Experiment& e) {
   if (e.layout.schedule_file.empty()) return;
   throw Error("plans price named schedules, not those of a file")
@@ -57,9 +69,25 @@ void require_named_schedule(const Experiment& e) {
           "for layouts itself");
 }
 
+// The trainer's own way to deal layers out, once for each number of stages.
+class TrainerLayers {
+ public:
+  explicit TrainerLayers(const Experiment& e) : e_(&e), known_(std::make_shared<Known>()) {}
+  std::vector<std::int64_t> operator()(const Workload& w) const {
+    std::vector<std::int64_t>& layers = (*known_)[w.layout.pipeline * w.layout.virtual_stages];
+    if (layers.empty()) layers = trainer_layers(*e_, w);
+    return layers;
+  }
+
+ private:
+  using Known = std::map<std::int64_t, std::vector<std::int64_t>>;
+  const Experiment* e_;
+  std::shared_ptr<Known> known_;  // copies of a std::function's target share it
+};
+
 SearchResult search(const Experiment& e, const StepQuestion& question, const SearchSpace& space) {
   return search_layouts(question, space, [&](const Candidate& c) {
-    return largest_bytes(rank_plans(with_candidate(e, c), question.profile));
+    return bytes_unless_more(with_candidate(e, c), question.profile, space.room_bytes);
   });
 }
 
@@ -93,9 +121,9 @@ Experiment best_of(const Experiment& e, const SearchResult& result, const Search
 }
 
 void run(const PlanArguments& a) {
-  Experiment e = load_experiment(a.experiment, a.overrides);
   const Cluster cluster = load_cluster(a.cluster);
   const ImplementationProfile& profile = implementation_profile(a.profile);
+  Experiment e = experiment_of(a, cluster, profile);
   require_device_kind(e, cluster);
   const Workload asked = workload_of(e, e.stages.front());
   const DeviceCost computes(cluster, profile, asked.precision);  // refuses what the device cannot
@@ -108,7 +136,7 @@ void run(const PlanArguments& a) {
                       .free_numerics = a.free_numerics,
                       .wanted = static_cast<std::size_t>(a.rows),
                       .room_bytes = room_bytes(cluster),
-                      .layers_of = [&e](const Workload& w) { return trainer_layers(e, w); }};
+                      .layers_of = TrainerLayers(e)};
     if (!profile.is_ours()) space.least_bytes = [](const Workload&) { return 0.0; };
     const SearchResult result = search(e, {asked, cluster, profile}, space);
     json["search"] = to_json(result);

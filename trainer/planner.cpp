@@ -103,25 +103,32 @@ RankPlan peer_plan(const Workload& workload, const ImplementationProfile& profil
   return plan;
 }
 
+RankPlan rank_plan(const Experiment& e, const ImplementationProfile& profile, std::int64_t pipeline_rank) {
+  if (!profile.is_ours()) return peer_plan(workload_of(e, e.stages.front()), profile, pipeline_rank);
+  ThreadPool pool(1);
+  const std::unique_ptr<Kernels> kernels = make_planning_kernels(e.layout, pool);
+  const MemoryPlan memory = memory_plan(e, *kernels, {.at = {.pipeline = pipeline_rank}});
+  RankPlan plan{.pipeline_rank = pipeline_rank, .parts = {}, .total_bytes = memory.device->total_bytes()};
+  for (const Arena::Row& row : memory.device->rows()) plan.parts.emplace_back(row.category, row.size_bytes);
+  return plan;
+}
+
 }  // namespace
 
 std::vector<RankPlan> rank_plans(const Experiment& e, const ImplementationProfile& profile) {
-  if (!profile.is_ours()) {
-    const Workload workload = workload_of(e, e.stages.front());
-    std::vector<RankPlan> peers;
-    for (std::int64_t p = 0; p < e.layout.pipeline; ++p) peers.push_back(peer_plan(workload, profile, p));
-    return peers;
-  }
-  ThreadPool pool(1);
-  const std::unique_ptr<Kernels> kernels = make_planning_kernels(e.layout, pool);
   std::vector<RankPlan> plans;
-  for (std::int64_t p = 0; p < e.layout.pipeline; ++p) {
-    const MemoryPlan memory = memory_plan(e, *kernels, {.at = {.pipeline = p}});
-    RankPlan plan{.pipeline_rank = p, .parts = {}, .total_bytes = memory.device->total_bytes()};
-    for (const Arena::Row& row : memory.device->rows()) plan.parts.emplace_back(row.category, row.size_bytes);
-    plans.push_back(std::move(plan));
-  }
+  for (std::int64_t p = 0; p < e.layout.pipeline; ++p) plans.push_back(rank_plan(e, profile, p));
   return plans;
+}
+
+double bytes_unless_more(const Experiment& e, const ImplementationProfile& profile, double room_bytes) {
+  const std::int64_t last = e.layout.pipeline - 1;
+  double most = 0;
+  for (std::int64_t i = 0; i <= last && most <= room_bytes; ++i) {
+    const std::int64_t pipeline_rank = i == 0 ? 0 : i == 1 ? last : i - 1;
+    most = std::max(most, static_cast<double>(rank_plan(e, profile, pipeline_rank).total_bytes));
+  }
+  return most;
 }
 
 double largest_bytes(const std::vector<RankPlan>& plans) {

@@ -28,6 +28,9 @@ struct RankPlan {
   std::int64_t total_bytes = 0;
 };
 std::vector<RankPlan> rank_plans(const Experiment& experiment, const ImplementationProfile& profile);
+/// Of the rank that holds the most, or of one that holds more than `room_bytes`: both ends of the pipeline, which often
+/// do, come first.
+double bytes_unless_more(const Experiment& experiment, const ImplementationProfile& profile, double room_bytes);
 /// Of the rank that holds the most.
 double largest_bytes(const std::vector<RankPlan>& plans);
 

@@ -33,7 +33,7 @@ Workload large() {
 
 // As if a rank held its state and nothing else.
 double state_alone(const Candidate& c) {
-  return state_bytes_at_least(c.workload);
+  return bytes_at_least(c.workload);
 }
 
 TEST(Search, EveryLayoutIsLawfulAndTheFastestComesFirst) {
@@ -85,7 +85,7 @@ TEST(Search, WhatFitsNowhereNamesTheNearest) {
   w.replicas = 64;
   const SearchResult result =
       search_layouts({w, cluster, implementation_profile("baekji")}, space,
-                     [](const Candidate& c) { return state_bytes_at_least(c.workload) + 40e9; });
+                     [](const Candidate& c) { return bytes_at_least(c.workload) + 40e9; });
   EXPECT_TRUE(result.best.empty());
   EXPECT_GT(result.nearest.memory_bytes, space.room_bytes);
   fmt::print("nearest: {:.1f} of {:.1f} GB\n", result.nearest.memory_bytes * 1e-9, space.room_bytes * 1e-9);
@@ -103,6 +103,28 @@ TEST(StageLayers, AreDealtOutEvenly) {
   EXPECT_EQ(ends[1], 2);
   w.model.layers = 7;
   EXPECT_THROW(stage_layers(w), Error);
+}
+
+// Long schedules are priced by two short plays.
+TEST(StepForecast, ALongScheduleTakesWhatItsPlayTakes) {
+  for (const char* schedule : {"1f1b", "zb-h1", "interleaved"}) {
+    Workload w = large();
+    w.layout = {.data = 1, .pipeline = 4, .schedule = schedule};
+    if (w.layout.schedule == "interleaved") w.layout.virtual_stages = 2;
+    w.micro_batch = 1;
+    w.global_batch = 128;
+    const Cluster c = b200();
+    const StepQuestion question{w, c, implementation_profile("baekji")};
+    double passes_s = 0;
+    for (const NamedSeconds& part : forecast_step(question).parts) {
+      const bool once = part.name == "gradient sums" || part.name == "weights" || part.name == "optimizer" ||
+                        part.name == "data" || part.name == "step";
+      if (!once) passes_s += part.seconds;
+    }
+    const double played_s = step_timeline(question).simulation.length;
+    EXPECT_NEAR(passes_s, played_s, 1e-3 * played_s) << schedule;
+    fmt::print("{}: {:.4f} s priced, {:.4f} s played\n", schedule, passes_s, played_s);
+  }
 }
 
 TEST(StepForecast, PartsAddUpAndMoreBandwidthIsNoSlower) {

@@ -8,6 +8,7 @@
 
 #include "tests/trainer/tiny_run.h"
 #include "trainer/dry_run.h"
+#include "trainer/nearest_layout.h"
 #include "trainer/plan_report.h"
 
 namespace baekji {
@@ -58,6 +59,21 @@ TEST(Planner, OurExperimentsFitTheClustersTheyAreFor) {
   }
 }
 
+TEST(Planner, ALayoutThatCannotBeNamesTheNearestThatCan) {
+  const Cluster cluster = load_cluster(config("clusters/b200-4096.toml"));
+  const auto nearest = [&](const std::string& key) {
+    const std::vector<std::string> overrides{key};
+    const std::string text = nearest_layout(config("72b.toml"), overrides, cluster, implementation_profile("baekji"));
+    fmt::print("{}: {}\n", key, text);
+    return text;
+  };
+  EXPECT_THAT(nearest("layout.tensor=3"), HasSubstr("x128x4"));
+  EXPECT_THAT(nearest("layout.pipeline=7"), HasSubstr("x128x4"));
+  EXPECT_THAT(nearest("layout.zero=3"), testing::StartsWith("8x128x4"));
+  EXPECT_THAT(nearest("layout.recompute=full"), testing::AllOf(HasSubstr("8x128x4"), HasSubstr("recompute full")));
+  EXPECT_EQ(nearest("numerics.replicas=100"), "") << "not the layout's fault";
+}
+
 // The largest layouts of all are what the trainer prints before step 1.
 TEST(Planner, MemoryIsTheTrainersTable) {
   const Experiment e = load_experiment(config("72b.toml"), {});
@@ -83,7 +99,9 @@ TEST(Planner, ASearchFindsTheExperimentsLayoutOrBetter) {
                           .room_bytes = room_bytes(cluster),
                           .layers_of = [&e](const Workload& asked) { return trainer_layers(e, asked); }};
   const SearchResult result = search_layouts(question, space, [&](const Candidate& c) {
-    return largest_bytes(rank_plans(with_candidate(e, c), implementation_profile("baekji")));
+    const double bytes = largest_bytes(rank_plans(with_candidate(e, c), implementation_profile("baekji")));
+    EXPECT_LE(bytes_at_least(c.workload), bytes) << describe(c);
+    return bytes;
   });
   ASSERT_FALSE(result.best.empty());
   const Candidate& best = result.best.front();
