@@ -83,9 +83,8 @@ TEST(Search, WhatFitsNowhereNamesTheNearest) {
   const SearchSpace space{.devices = 64, .most_tensor = 8, .room_bytes = 50e9};
   w.global_batch = 128;
   w.replicas = 64;
-  const SearchResult result =
-      search_layouts({w, cluster, implementation_profile("baekji")}, space,
-                     [](const Candidate& c) { return bytes_at_least(c.workload) + 40e9; });
+  const SearchResult result = search_layouts({w, cluster, implementation_profile("baekji")}, space,
+                                             [](const Candidate& c) { return bytes_at_least(c.workload) + 40e9; });
   EXPECT_TRUE(result.best.empty());
   EXPECT_GT(result.nearest.memory_bytes, space.room_bytes);
   fmt::print("nearest: {:.1f} of {:.1f} GB\n", result.nearest.memory_bytes * 1e-9, space.room_bytes * 1e-9);
