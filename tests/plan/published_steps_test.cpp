@@ -216,15 +216,25 @@ TEST(PublishedSteps, ForecastsAreNear) {
 TEST(PublishedSteps, LayoutsOfTheBloomSweepsComeInOrder) {
   const PublishedSteps published = read_published_steps();
   const Comparison c = compare(published);
-  // The same model: its layers, width and heads.
-  std::map<std::string, std::pair<std::vector<double>, std::vector<double>>> sweeps;
+  // The same model: its layers, width and heads. Under one printed name there are several: those are shown, too.
+  using Sweeps = std::map<std::string, std::pair<std::vector<double>, std::vector<double>>>;
+  Sweeps sweeps;
+  Sweeps printed;
+  const auto add = [](Sweeps& to, const std::string& name, const Compared& r) {
+    to[name].first.push_back(r.step->tokens_per_s_per_device);
+    to[name].second.push_back(r.ratio * r.step->tokens_per_s_per_device);
+  };
   for (const Compared& r : c.rows) {
     if (r.step->group != "BLM") continue;
     const ModelShape& m = r.step->workload.model;
-    auto& [seen, forecast] =
-        sweeps[fmt::format("{} layers of {}, {} heads, {}", m.layers, m.hidden, m.heads, r.step->printed_precision)];
-    seen.push_back(r.step->tokens_per_s_per_device);
-    forecast.push_back(r.ratio * r.step->tokens_per_s_per_device);
+    const std::string& precision = r.step->printed_precision;
+    add(sweeps, fmt::format("{} layers of {}, {} heads, {}", m.layers, m.hidden, m.heads, precision), r);
+    add(printed, fmt::format("{}, {}", r.step->model, precision), r);
+  }
+  for (const auto& [name, values] : printed) {
+    if (values.first.size() < 6) continue;
+    fmt::print("printed as {}: {} layouts, Spearman {:.3f}\n", name, values.first.size(),
+               correlation(tied_ranks(values.first), tied_ranks(values.second)));
   }
   int checked = 0;
   for (const auto& [name, values] : sweeps) {
