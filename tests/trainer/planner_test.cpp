@@ -10,6 +10,7 @@
 #include "trainer/dry_run.h"
 #include "trainer/nearest_layout.h"
 #include "trainer/plan_report.h"
+#include "trainer/rehearsal.h"
 
 namespace baekji {
 namespace {
@@ -56,6 +57,18 @@ TEST(Planner, OurExperimentsFitTheClustersTheyAreFor) {
     EXPECT_LE(e.layout.mesh().size(), cluster.devices);
     EXPECT_GT(f.mfu, 0.2);
     EXPECT_LT(f.mfu, 0.85);
+  }
+}
+
+TEST(Planner, OurExperimentsRehearse) {
+  for (const char* name : {"1b.toml", "8b.toml"}) {
+    const Experiment e = load_experiment(config(name), {});
+    const Rehearsal rehearsal = rehearse(e, e.layout.mesh().size(), 0);
+    fmt::print("{}: {} ranks, {} calls\n", name, rehearsal.ranks, rehearsal.calls_played);
+    EXPECT_GT(rehearsal.calls_played, rehearsal.ranks);
+    // The plan asks the first data rank; others own a chunk more, or less.
+    const double first = largest_bytes(rank_plans(e, implementation_profile("baekji")));
+    EXPECT_NEAR(static_cast<double>(rehearsal.largest.device->total_bytes()), first, 0.001 * first);
   }
 }
 
