@@ -128,6 +128,14 @@ PassSeconds recomputed(const CostContext& c, const BlockSeconds& block) {
   return again;
 }
 
+}  // namespace
+
+double exposed_seconds(const ImplementationProfile& profile, double moved, double compute) {
+  return std::max(moved - compute, 0.0) + profile.contention * std::min(compute, moved);
+}
+
+namespace {
+
 // Weights come before each pass and gradients go after it, beside the neighbouring layers' passes where they may.
 void add_layer_gather(const CostContext& c, BlockSeconds& block) {
   const bool divided = c.profile.gathers_layers || c.workload.layout.zero >= 3;
@@ -139,8 +147,8 @@ void add_layer_gather(const CostContext& c, BlockSeconds& block) {
   const double scatter =
       c.profile.gathers_layers ? c.network.reduce_scatter_s(group, parameters * c.profile.gradient_wire_bytes) : 0;
   const auto exposed = [&](double compute, double moved) {
-    if (!c.profile.weights_hidden || c.workload.layout.zero > c.profile.hidden_zero) return moved;
-    return std::max(compute, moved) + c.profile.contention * std::min(compute, moved) - compute;
+    const bool hidden = c.profile.weights_hidden && c.workload.layout.zero <= c.profile.hidden_zero;
+    return hidden ? exposed_seconds(c.profile, moved, compute) : moved;
   };
   block.forward.layer_gather = exposed(block.forward.total(), gather);
   const double backward = block.backward_input.total() + block.backward_weight.total() + block.recomputed.total();

@@ -35,6 +35,10 @@ struct CostContext {
   const NetworkCost& network;
 };
 
+/// What a collective of `moved` seconds adds to passes of `compute` seconds that run beside it: what is longer than
+/// they are, and the contention for the rest.
+double exposed_seconds(const ImplementationProfile& profile, double moved, double compute);
+
 BlockSeconds block_seconds(const CostContext& context);
 /// Norm, head and loss: forward, and both gradients.
 BlockSeconds head_seconds(const CostContext& context);

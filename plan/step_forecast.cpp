@@ -91,11 +91,6 @@ struct StepEnd {
   double gradients = 0, weights = 0, optimizer = 0;
 };
 
-// What is exposed of a collective that runs beside `beside` seconds of passes.
-double exposed(double seconds, double beside, bool hidden, double contention) {
-  return hidden ? std::max(contention * seconds, seconds - beside) : seconds;
-}
-
 StepEnd end_of_step(const CostContext& c, double forward_s, double backward_s) {
   const Workload& w = c.workload;
   const ImplementationProfile& p = c.profile;
@@ -121,8 +116,8 @@ StepEnd end_of_step(const CostContext& c, double forward_s, double backward_s) {
       gathers *= share;
     }
     const bool hides = !p.gathers_layers && w.layout.zero <= p.hidden_zero;
-    end.gradients += exposed(sums, backward_s, p.gradients_hidden && hides, p.contention);
-    end.weights = exposed(gathers, forward_s, p.weights_hidden && hides, p.contention);
+    end.gradients += p.gradients_hidden && hides ? exposed_seconds(p, sums, backward_s) : sums;
+    end.weights = p.weights_hidden && hides ? exposed_seconds(p, gathers, forward_s) : gathers;
   }
   end.optimizer = c.device.bytes_s(updated * p.optimizer_bytes) + c.device.bytes_inside_s(parameters * kTurnoverBytes);
   return end;
