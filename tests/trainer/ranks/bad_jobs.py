@@ -255,7 +255,7 @@ def disagreement(bench):
         (["experiment.seed=77"], [r"rank 0: \[experiment\] seed = 3$", r"rank 1.*: \[experiment\] seed = 77$"]),
         (["run.steps=99"], [r"rank 0: \[run\] steps = 100000$", r"rank 1: \[run\] steps = 99$"]),
         (["layout.data=1", "layout.pipeline=2"], [r"rank 0: \[layout\] data = 2$", r"rank 1: \[layout\] data = 1$"]),
-        (["layout.data=3"], ["the mesh does not match", "3 ranks for 1x3x1", "2 started"]),
+        (["layout.data=3"], ["the mesh does not match", "3 ranks for 1x3x1", "came: +2 ranks"]),
     ]:
         job = bench.mixed({"ranks": 1, "overrides": ["layout.data=2"]},
                           {"ranks": 1, "overrides": ["layout.data=2", *overrides]})
