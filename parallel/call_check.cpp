@@ -23,8 +23,12 @@ class Play {
         next_(check.records.size()),
         is_ready_(check.records.size(), true),
         collectives_(check.groups->groups().size()),
-        channels_(check.groups->groups().size()) {
-    for (std::size_t rank = 0; rank < check.records.size(); ++rank) ready_.push_back(static_cast<std::int32_t>(rank));
+        channels_(check.groups->groups().size()),
+        waiting_(check.records.size(), false) {
+    for (std::size_t rank = 0; rank < check.records.size(); ++rank) {
+      ready_.push_back(static_cast<std::int32_t>(rank));
+      passed_.emplace_back(check.groups->memberships(static_cast<std::int64_t>(rank)).size());
+    }
   }
 
   std::int64_t run() {
@@ -122,7 +126,7 @@ class Play {
       ++passed(rank, call.group);
       return true;
     }
-    if (waits(rank)) return false;
+    if (waiting_[index(rank)]) return false;
     if (here.arrived == 0) {
       here.call = &call;
       here.first = rank;
@@ -132,13 +136,13 @@ class Play {
     }
     const Group& group = group_of(rank, call);
     if (++here.arrived < group.ranks.size()) {
-      set_waiting(rank, true);
+      waiting_[index(rank)] = true;
       return false;
     }
     here.arrived = 0;
     ++here.made;
     for (const std::int32_t other : group.ranks) {
-      set_waiting(other, false);
+      waiting_[index(other)] = false;
       if (other != rank) wake(other);
     }
     ++passed(rank, call.group);
@@ -146,17 +150,7 @@ class Play {
   }
 
   // Collectives of one of its groups that a rank has passed.
-  std::int64_t& passed(std::int32_t rank, std::int32_t group) {
-    if (passed_.empty()) passed_.resize(next_.size());
-    std::vector<std::int64_t>& mine = passed_[index(rank)];
-    if (mine.empty()) mine.resize(check_.groups->memberships(rank).size());
-    return mine[index(group)];
-  }
-  bool waits(std::int32_t rank) const { return !waiting_.empty() && waiting_[index(rank)]; }
-  void set_waiting(std::int32_t rank, bool waiting) {
-    waiting_.resize(next_.size());
-    waiting_[index(rank)] = waiting;
-  }
+  std::int64_t& passed(std::int32_t rank, std::int32_t group) { return passed_[index(rank)][index(group)]; }
 
   std::string describe_wait(std::int32_t rank) const {
     const RecordedCall* call = next(rank);

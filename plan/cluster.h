@@ -8,6 +8,8 @@
 
 namespace baekji {
 
+inline constexpr double kBytesPerGib = 1024.0 * 1024.0 * 1024.0;
+
 /// [device]: what one rank computes on. Figures of a kind that the device has not are 0.
 struct DeviceFigures {
   std::string name;

@@ -2,12 +2,12 @@
 
 #include "parallel/schedule_generators.h"
 #include "plan/block_cost.h"
+#include "plan/cluster.h"
 #include "plan/step_forecast.h"
 
 namespace baekji {
 namespace {
 
-constexpr double kGib = 1024.0 * 1024.0 * 1024.0;
 constexpr double kHalf = 2;  // bytes of bf16 and fp16
 // What a block that is computed again takes, in its activations: they, their gradients, and what its kernels work in.
 constexpr double kRecomputedBlocks = 3;
@@ -86,7 +86,7 @@ PeerMemory peer_memory(const Workload& w, const ImplementationProfile& p, std::i
   const auto tensor = static_cast<double>(w.layout.tensor);
   const double stream = kHalf * static_cast<double>(w.model.hidden);
   const double block = saved_bytes_per_token(w, p);
-  PeerMemory m{.states = states(w, p, held.parameters), .overhead = p.memory.overhead_gib * kGib};
+  PeerMemory m{.states = states(w, p, held.parameters), .overhead = p.memory.overhead_gib * kBytesPerGib};
   if (w.layout.recompute == Recompute::kFull) {
     Workload whole = w;
     whole.layout.recompute = Recompute::kNone;  // the block that is computed again has its scores, too

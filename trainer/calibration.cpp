@@ -158,13 +158,13 @@ class Calibrating {
     if (on_host_) {
       d.name = fmt::format("{} threads of a CPU: {}", pool_.threads(), kernels_.describe());
       d.processors = pool_.threads();
-      d.memory_gib = static_cast<double>(available_bytes()) / args_.machine.ranks / (1 << 30);
+      d.memory_gib = static_cast<double>(available_bytes()) / args_.machine.ranks / kBytesPerGib;
       measured("device.memory_gib", "available before the start, shared by the machine's ranks");
     } else {
       const CudaInfo info = cuda_info(kernels_.device());
       d.name = info.name;
       d.processors = info.multiprocessors;
-      d.memory_gib = static_cast<double>(info.free_bytes) / (1 << 30);
+      d.memory_gib = static_cast<double>(info.free_bytes) / kBytesPerGib;
       measured("device.memory_gib", "free beside the context");
     }
     d.memory_gib = slowest(d.memory_gib);

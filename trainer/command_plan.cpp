@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -69,22 +68,6 @@ void require_named_schedule(const Experiment& e) {
           "for layouts itself");
 }
 
-// The trainer's own way to deal layers out, once for each number of stages.
-class TrainerLayers {
- public:
-  explicit TrainerLayers(const Experiment& e) : e_(&e), known_(std::make_shared<Known>()) {}
-  std::vector<std::int64_t> operator()(const Workload& w) const {
-    std::vector<std::int64_t>& layers = (*known_)[w.layout.pipeline * w.layout.virtual_stages];
-    if (layers.empty()) layers = trainer_layers(*e_, w);
-    return layers;
-  }
-
- private:
-  using Known = std::map<std::int64_t, std::vector<std::int64_t>>;
-  const Experiment* e_;
-  std::shared_ptr<Known> known_;  // copies of a std::function's target share it
-};
-
 SearchResult search(const Experiment& e, const StepQuestion& question, const SearchSpace& space) {
   return search_layouts(question, space, [&](const Candidate& c) {
     return bytes_unless_more(with_candidate(e, c), question.profile, space.room_bytes);
@@ -136,7 +119,7 @@ void run(const PlanArguments& a) {
                       .free_numerics = a.free_numerics,
                       .wanted = static_cast<std::size_t>(a.rows),
                       .room_bytes = room_bytes(cluster),
-                      .layers_of = TrainerLayers(e)};
+                      .layers_of = trainer_layers(e)};
     if (!profile.is_ours()) space.least_bytes = [](const Workload&) { return 0.0; };
     const SearchResult result = search(e, {asked, cluster, profile}, space);
     json["search"] = to_json(result);

@@ -41,7 +41,7 @@ std::vector<Candidate> lawful(const Experiment& e, const Cluster& cluster, const
                           .most_tensor = e.numerics.tensor_grains,
                           .wanted = std::numeric_limits<std::size_t>::max(),
                           .room_bytes = std::numeric_limits<double>::max(),
-                          .layers_of = [&](const Workload& w) { return trainer_layers(e, w); }};
+                          .layers_of = trainer_layers(e)};
   const StepQuestion question{asked, cluster, profile};
   return search_layouts(question, space, [](const Candidate&) { return 0.0; }).best;
 }

@@ -1,6 +1,8 @@
 #include "trainer/planner.h"
 
 #include <algorithm>
+#include <map>
+#include <memory>
 
 #include "core/thread_pool.h"
 #include "plan/peer_memory.h"
@@ -61,8 +63,15 @@ Workload workload_of(const Experiment& e, const TrainingStage& stage) {
   return w;
 }
 
-std::vector<std::int64_t> trainer_layers(const Experiment& e, const Workload& w) {
-  return layers_of(partition_layers(e.model, w.layout.pipeline * w.layout.virtual_stages, {}, e.place));
+LayersOf trainer_layers(const Experiment& e) {
+  // Copies of a std::function share what is known.
+  const auto known = std::make_shared<std::map<std::int64_t, std::vector<std::int64_t>>>();
+  return [&e, known](const Workload& w) {
+    const std::int64_t stages = w.layout.pipeline * w.layout.virtual_stages;
+    std::vector<std::int64_t>& layers = (*known)[stages];
+    if (layers.empty()) layers = layers_of(partition_layers(e.model, stages, {}, e.place));
+    return layers;
+  };
 }
 
 Experiment with_candidate(const Experiment& experiment, const Candidate& c) {
@@ -103,38 +112,45 @@ RankPlan peer_plan(const Workload& workload, const ImplementationProfile& profil
   return plan;
 }
 
-RankPlan rank_plan(const Experiment& e, const ImplementationProfile& profile, std::int64_t pipeline_rank) {
-  if (!profile.is_ours()) return peer_plan(workload_of(e, e.stages.front()), profile, pipeline_rank);
-  ThreadPool pool(1);
-  const std::unique_ptr<Kernels> kernels = make_planning_kernels(e.layout, pool);
-  const MemoryPlan memory = memory_plan(e, *kernels, {.at = {.pipeline = pipeline_rank}});
-  RankPlan plan{.pipeline_rank = pipeline_rank, .parts = {}, .total_bytes = memory.device->total_bytes()};
-  for (const Arena::Row& row : memory.device->rows()) plan.parts.emplace_back(row.category, row.size_bytes);
-  return plan;
-}
+// Plans ranks of one experiment under a profile.
+class RankPlanner {
+ public:
+  RankPlanner(const Experiment& e, const ImplementationProfile& profile)
+      : e_(e), profile_(profile), pool_(1), kernels_(make_planning_kernels(e.layout, pool_)) {}
+
+  RankPlan plan(std::int64_t pipeline_rank) {
+    if (!profile_.is_ours()) return peer_plan(workload_of(e_, e_.stages.front()), profile_, pipeline_rank);
+    const MemoryPlan memory = memory_plan(e_, *kernels_, {.at = {.pipeline = pipeline_rank}});
+    RankPlan plan{.pipeline_rank = pipeline_rank, .parts = {}, .total_bytes = memory.device->total_bytes()};
+    for (const Arena::Row& row : memory.device->rows()) plan.parts.emplace_back(row.category, row.size_bytes);
+    return plan;
+  }
+
+ private:
+  const Experiment& e_;
+  const ImplementationProfile& profile_;
+  ThreadPool pool_;
+  std::unique_ptr<Kernels> kernels_;
+};
 
 }  // namespace
 
 std::vector<RankPlan> rank_plans(const Experiment& e, const ImplementationProfile& profile) {
+  RankPlanner planner(e, profile);
   std::vector<RankPlan> plans;
-  for (std::int64_t p = 0; p < e.layout.pipeline; ++p) plans.push_back(rank_plan(e, profile, p));
+  for (std::int64_t p = 0; p < e.layout.pipeline; ++p) plans.push_back(planner.plan(p));
   return plans;
 }
 
 double bytes_unless_more(const Experiment& e, const ImplementationProfile& profile, double room_bytes) {
   const std::int64_t last = e.layout.pipeline - 1;
+  RankPlanner planner(e, profile);
   double most = 0;
   for (std::int64_t i = 0; i <= last && most <= room_bytes; ++i) {
     const std::int64_t pipeline_rank = i == 0 ? 0 : i == 1 ? last : i - 1;
-    most = std::max(most, static_cast<double>(rank_plan(e, profile, pipeline_rank).total_bytes));
+    most = std::max(most, static_cast<double>(planner.plan(pipeline_rank).total_bytes));
   }
   return most;
-}
-
-double largest_bytes(const std::vector<RankPlan>& plans) {
-  std::int64_t most = 0;
-  for (const RankPlan& plan : plans) most = std::max(most, plan.total_bytes);
-  return static_cast<double>(most);
 }
 
 std::int64_t steps_of(const Experiment& e, std::size_t stage) {

@@ -11,12 +11,10 @@
 
 namespace baekji {
 
-inline constexpr double kBytesPerGib = 1024.0 * 1024.0 * 1024.0;
-
 /// What a training stage of the experiment asks of the devices.
 Workload workload_of(const Experiment& experiment, const TrainingStage& stage);
-/// The layers of each stage, as the trainer deals them out.
-std::vector<std::int64_t> trainer_layers(const Experiment& experiment, const Workload& workload);
+/// The layers of each stage, as the trainer deals them out, once for each number of stages. The experiment outlives it.
+LayersOf trainer_layers(const Experiment& experiment);
 /// The experiment under a candidate's layout (and numerics, where these are another contract's).
 Experiment with_candidate(const Experiment& experiment, const Candidate& candidate);
 
@@ -31,8 +29,6 @@ std::vector<RankPlan> rank_plans(const Experiment& experiment, const Implementat
 /// Of the rank that holds the most, or of one that holds more than `room_bytes`: both ends of the pipeline, which often
 /// do, come first.
 double bytes_unless_more(const Experiment& experiment, const ImplementationProfile& profile, double room_bytes);
-/// Of the rank that holds the most.
-double largest_bytes(const std::vector<RankPlan>& plans);
 
 /// Steps of the run that a training stage has; 0 when it begins after the end.
 std::int64_t steps_of(const Experiment& experiment, std::size_t stage);

@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "plan/cluster.h"
 #include "plan/peer_memory.h"
 #include "tests/plan/published_rows.h"
 
@@ -15,7 +16,6 @@ namespace {
 using published::Cells;
 
 constexpr double kGb = 1e9;
-constexpr double kGib = 1024.0 * 1024.0 * 1024.0;
 
 // Empty, or why the row cannot be compared.
 std::string memory_rule_against(const Cells& row) {
@@ -30,7 +30,7 @@ std::string memory_rule_against(const Cells& row) {
 struct PrintedMemory {
   std::string profile;
   Workload workload;
-  double unit = kGib;
+  double unit = kBytesPerGib;
 };
 
 PrintedMemory printed_memory(const Cells& row) {

@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "tests/trainer/tiny_run.h"
@@ -50,7 +51,7 @@ TEST(Planner, OurExperimentsFitTheClustersTheyAreFor) {
     EXPECT_NEAR(w.model.flops_per_token(w.sequence), flops_per_token(e.model, e.model.context),
                 0.001 * w.model.flops_per_token(w.sequence));
     const StepForecast f = forecast_step({w, cluster, implementation_profile("baekji")});
-    const double most = largest_bytes(rank_plans(e, implementation_profile("baekji")));
+    const double most = bytes_unless_more(e, implementation_profile("baekji"), std::numeric_limits<double>::infinity());
     fmt::print("{} on {}: {:.3f} s a step, mfu {:.1f}%, {}\n", name, cluster.name, f.step_s, 100 * f.mfu,
                format_bytes(static_cast<std::int64_t>(most)));
     EXPECT_LE(most, room_bytes(cluster)) << name;
@@ -67,7 +68,8 @@ TEST(Planner, OurExperimentsRehearse) {
     fmt::print("{}: {} ranks, {} calls\n", name, rehearsal.ranks, rehearsal.calls_played);
     EXPECT_GT(rehearsal.calls_played, rehearsal.ranks);
     // The plan asks the first data rank; others own a chunk more, or less.
-    const double first = largest_bytes(rank_plans(e, implementation_profile("baekji")));
+    const double first =
+        bytes_unless_more(e, implementation_profile("baekji"), std::numeric_limits<double>::infinity());
     EXPECT_NEAR(static_cast<double>(rehearsal.largest.device->total_bytes()), first, 0.001 * first);
   }
 }
@@ -110,9 +112,10 @@ TEST(Planner, ASearchFindsTheExperimentsLayoutOrBetter) {
                           .most_tensor = e.numerics.tensor_grains,
                           .wanted = 5,
                           .room_bytes = room_bytes(cluster),
-                          .layers_of = [&e](const Workload& asked) { return trainer_layers(e, asked); }};
+                          .layers_of = trainer_layers(e)};
   const SearchResult result = search_layouts(question, space, [&](const Candidate& c) {
-    const double bytes = largest_bytes(rank_plans(with_candidate(e, c), implementation_profile("baekji")));
+    const double bytes = bytes_unless_more(with_candidate(e, c), implementation_profile("baekji"),
+                                           std::numeric_limits<double>::infinity());
     EXPECT_LE(bytes_at_least(c.workload), bytes) << describe(c);
     return bytes;
   });
