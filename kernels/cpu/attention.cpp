@@ -64,6 +64,7 @@ void run_forward(ThreadPool& pool, cpu::TaskScratch& scratch, const AttentionFor
   scratch.reserve(cpu::AttentionForwardTask<Element>::scratch_bytes(shape));
   pool.run(pairs * shares, [&](std::int64_t index) {
     const cpu::TaskScratch::Lease lease(scratch);
+    const cpu::AmxTask tiles;
     const std::int64_t share = index % shares;
     cpu::AttentionForwardTask<Element> task(args, shape, lease.data());
     task.run({.sequence = index / shares / shape.kv_heads,
@@ -79,6 +80,7 @@ void run_backward(ThreadPool& pool, cpu::TaskScratch& scratch, const AttentionBa
   scratch.reserve(cpu::AttentionBackwardTask<Element>::scratch_bytes(shape));
   pool.run(args.q_BTHD.dim(0) * shape.kv_heads, [&](std::int64_t index) {
     const cpu::TaskScratch::Lease lease(scratch);
+    const cpu::AmxTask tiles;
     cpu::AttentionBackwardTask<Element>(args, shape, lease.data()).run(index / shape.kv_heads, index % shape.kv_heads);
   });
 }

@@ -150,17 +150,18 @@ void AttentionBackwardTask<Element>::key_block(const QueryBlock& block, std::int
                   .out_row = padded,
                   .rows = block.rows,
                   .resume = true};
-  for (std::int64_t g = 0; g < row_groups(block.rows); ++g) {
-    const RowGroup rows = row_group(block.rows, g);
+  const RowGroups groups = block_groups<Element>(block.rows);
+  for (std::int64_t g = 0; g < groups.count(); ++g) {
+    const RowGroup rows = groups.group(g);
     const QueryBlock::Keys columns = visible_columns(block.visible(rows.begin, rows.count), key, shape_.keys);
-    multiply_group<Element>(scores, g, columns.begin, round_up(columns.end, kSumLanes));
-    multiply_group<Element>(dweights, g, columns.begin, round_up(columns.end, kSumLanes));
+    multiply_group<Element>(scores, rows, columns.begin, round_up(columns.end, kSumLanes));
+    multiply_group<Element>(dweights, rows, columns.begin, round_up(columns.end, kSumLanes));
     for (std::int64_t r = rows.begin; r < rows.begin + rows.count; ++r) weights_of_row(block, r, key, columns);
     if (columns.begin >= columns.end) continue;
     dq.a = reinterpret_cast<const std::byte*>(m_.dscores + columns.begin);
     dq.panels = k_inner_.from(key + columns.begin);
     dq.steps = ceil_div(columns.end - columns.begin, kStep);
-    multiply_group<Element>(dq, g, 0, shape_.head_dim);
+    multiply_group<Element>(dq, rows, 0, shape_.head_dim);
   }
   add_to_keys(block, key, m_.weights, dy_inner_, m_.dv_rows + key * padded);
   add_to_keys(block, key, m_.dscores, q_inner_, m_.dk_rows + key * padded);
@@ -204,6 +205,8 @@ void AttentionBackwardTask<Element>::add_to_keys(const QueryBlock& block, std::i
                                                  const PackedHead<Element>& rows, float* out) {
   constexpr std::int64_t kStep = PackedHead<Element>::kStep;
   constexpr std::int64_t kPanelBytes = kRowPanel * kQueries / kStep * 4;
+  constexpr std::int64_t kAmxPanelBytes = kAmxRows * kQueries / kStep * 4;
+  const bool amx = uses_amx<Element>();
   const std::int64_t keys = std::min(kKeys, shape_.keys - key);
   BlockProduct product{.a = reinterpret_cast<const std::byte*>(from),
                        .a_row = 4,
@@ -214,27 +217,33 @@ void AttentionBackwardTask<Element>::add_to_keys(const QueryBlock& block, std::i
                        .rows = keys,
                        .resume = true};
   if constexpr (kPacksTransposed) {
-    pack({.source = reinterpret_cast<const std::byte*>(from),
-          .type = DType::kBfloat16,
-          .row_elements = kKeys,
-          .inner = block.rows,
-          .columns = keys,
-          .panels = m_.transposed,
-          .panel_bytes = kPanelBytes,
-          .width = kRowPanel});
+    const PackArgs args{.source = reinterpret_cast<const std::byte*>(from),
+                        .type = DType::kBfloat16,
+                        .row_elements = kKeys,
+                        .inner = block.rows,
+                        .columns = keys,
+                        .panels = m_.transposed,
+                        .panel_bytes = amx ? kAmxPanelBytes : kPanelBytes,
+                        .width = amx ? kAmxRows : kRowPanel};
+    amx ? pack_amx_rows(args) : pack(args);
     product.a = m_.transposed;
-    product.a_step = kRowPanel * 4;
-    product.a_panel = kPanelBytes;
+    product.a_panel = args.panel_bytes;
+    product.a_row = amx ? kAmxInner * 2 : 4;
+    product.a_step = amx ? kAmxRows * 4 : kRowPanel * 4;
   }
+  // Steps are left out in the units that the fold of AMX has.
+  const std::int64_t unit = amx ? kAmxInner : kStep;
   const std::byte* const a = product.a;
-  for (std::int64_t g = 0; g < row_groups(keys); ++g) {
+  const RowGroups groups = block_groups<Element>(keys);
+  for (std::int64_t g = 0; g < groups.count(); ++g) {
+    const RowGroup group = groups.group(g);
     // Queries before the group's first key do not see it.
-    const std::int64_t hidden = key + row_group(keys, g).begin + 1 - block.end[0];
-    const std::int64_t step = std::clamp<std::int64_t>(hidden, 0, block.rows) / kStep;
+    const std::int64_t hidden = key + group.begin + 1 - block.end[0];
+    const std::int64_t step = std::clamp<std::int64_t>(hidden, 0, block.rows) / unit * (unit / kStep);
     product.a = a + step * product.a_step;
     product.panels = rows.from(step * kStep);
     product.steps = ceil_div(block.rows, kStep) - step;
-    multiply_group<Element>(product, g, 0, shape_.head_dim);
+    multiply_group<Element>(product, group, 0, shape_.head_dim);
   }
 }
 

@@ -87,7 +87,7 @@ struct BlockProduct {
   const std::byte* a = nullptr;
   std::int64_t a_row = 0;    ///< bytes
   std::int64_t a_step = 0;   ///< bytes
-  std::int64_t a_panel = 0;  ///< bytes between packed row panels; 0: not packed
+  std::int64_t a_panel = 0;  ///< bytes between packed row panels (of AMX: of kAmxRows rows); 0: not packed
   const std::byte* panels = nullptr;
   std::int64_t panel_bytes = 0;
   std::int64_t steps = 0;
@@ -97,10 +97,14 @@ struct BlockProduct {
   bool resume = false;  ///< out goes on folding instead of starting from +0
 };
 
-/// Row group `group` of a product, columns [begin, end) of the packed operand; begin is a multiple of kTileColumns.
+/// The rows of a block in groups of one register tile.
 template <class Element>
-void multiply_group(const BlockProduct& p, std::int64_t group, std::int64_t begin, std::int64_t end) {
-  const RowGroup rows = row_group(p.rows, group);
+RowGroups block_groups(std::int64_t rows) {
+  return {rows, uses_amx<Element>()};
+}
+
+template <class Element>
+void multiply_vector_tiles(const BlockProduct& p, RowGroup rows, std::int64_t begin, std::int64_t end) {
   TileArgs tile{.a = p.a_panel != 0 ? p.a + rows.begin / kRowPanel * p.a_panel + rows.begin % kRowPanel * 4
                                     : p.a + rows.begin * p.a_row,
                 .a_row = p.a_row,
@@ -117,9 +121,30 @@ void multiply_group(const BlockProduct& p, std::int64_t group, std::int64_t begi
   }
 }
 
+inline void multiply_amx_tiles(const BlockProduct& p, RowGroup rows, std::int64_t begin, std::int64_t end) {
+  constexpr std::int64_t kBlockBytes = kAmxRows * kAmxInner * 2;
+  const bool packed = p.a_panel != 0;
+  AmxTileArgs tile{.a = packed ? p.a + rows.begin / kAmxRows * p.a_panel : p.a + rows.begin * p.a_row,
+                   .a_row = p.a_row,
+                   .a_block = packed ? kBlockBytes : kAmxInner * 2,
+                   .a_tile = packed ? p.a_panel : kAmxRows * p.a_row,
+                   .inner = 2 * p.steps,
+                   .resume = p.resume,
+                   .partial_row = p.out_row};
+  for (std::int64_t c = begin; c < end; c += kTileColumns) {
+    tile.b = p.panels + c / kTileColumns * p.panel_bytes;
+    tile.partial = p.out + rows.begin * p.out_row + c;
+    amx_fold(tile, rows.count, end - c > kLanes ? 2 : 1);
+  }
+}
+
+/// One group of rows of a product, columns [begin, end) of the packed operand; begin is a multiple of kTileColumns.
 template <class Element>
-void multiply(const BlockProduct& p, std::int64_t columns) {
-  for (std::int64_t g = 0; g < row_groups(p.rows); ++g) multiply_group<Element>(p, g, 0, columns);
+void multiply_group(const BlockProduct& p, RowGroup rows, std::int64_t begin, std::int64_t end) {
+  if (uses_amx<Element>())
+    multiply_amx_tiles(p, rows, begin, end);
+  else
+    multiply_vector_tiles<Element>(p, rows, begin, end);
 }
 
 /// Which keys the rows of one query block see.

@@ -82,16 +82,17 @@ void AttentionForwardTask<Element>::key_block(const QueryBlock& block, std::int6
                       .out_row = padded,
                       .rows = block.rows,
                       .resume = true};
-  for (std::int64_t g = 0; g < row_groups(block.rows); ++g) {
-    const RowGroup rows = row_group(block.rows, g);
+  const RowGroups groups = block_groups<Element>(block.rows);
+  for (std::int64_t g = 0; g < groups.count(); ++g) {
+    const RowGroup rows = groups.group(g);
     const QueryBlock::Keys columns = visible_columns(block.visible(rows.begin, rows.count), key, shape_.keys);
     if (columns.begin >= columns.end) continue;
-    multiply_group<Element>(scores, g, columns.begin, round_up(columns.end, kSumLanes));
+    multiply_group<Element>(scores, rows, columns.begin, round_up(columns.end, kSumLanes));
     for (std::int64_t r = rows.begin; r < rows.begin + rows.count; ++r) softmax_row(block, r, key, columns);
     output.a = reinterpret_cast<const std::byte*>(m_.weights + columns.begin);
     output.panels = v_.from(key + columns.begin);
     output.steps = ceil_div(columns.end - columns.begin, kStep);
-    multiply_group<Element>(output, g, 0, shape_.head_dim);
+    multiply_group<Element>(output, rows, 0, shape_.head_dim);
   }
 }
 

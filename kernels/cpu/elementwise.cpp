@@ -10,10 +10,10 @@
 namespace baekji::cpu {
 namespace {
 
-constexpr std::int64_t kBlock = 512;       // columns held in the first-level cache at once
+constexpr std::int64_t kColumnBlock = 512;       // columns held in the first-level cache at once
 constexpr std::size_t kMaxTreeDepth = 16;  // 2^15 leaves
 
-using Block = std::array<float, kBlock>;
+using Block = std::array<float, kColumnBlock>;
 
 // The tree over all leaves of one block of columns, as a binary counter: two finished subtrees of one size merge at
 // once. The result is in stack[0].
@@ -54,8 +54,8 @@ void tree_rows(const TreeAddArgs& args, std::int64_t begin, std::int64_t end) {
   for (std::int64_t n = begin; n < end; ++n) {
     Y* out = row_of<Y>(args.out_NC, n);
     const R* residual = args.residual_NC.defined() ? row_of<R>(args.residual_NC, n) : nullptr;
-    for (std::int64_t c = 0; c < width; c += kBlock) {
-      const std::int64_t size = std::min(kBlock, width - c);
+    for (std::int64_t c = 0; c < width; c += kColumnBlock) {
+      const std::int64_t size = std::min(kColumnBlock, width - c);
       tree_block<T>(args, n, c, size, stack);
       finish_block(stack[0].data(), residual == nullptr ? residual : residual + c, out + c, scale, size);
     }

@@ -19,6 +19,20 @@ constexpr std::int64_t kStreamColumns = 512;  // bounds the partial tile when th
 constexpr std::int64_t kPackRows = 256;
 constexpr std::int64_t kPackColumns = 256;
 constexpr std::int64_t kPackSteps = 128;
+// AMX tiles are done with an operand so soon that more rows must share what comes from beyond the second-level cache,
+// which is 2 MiB where there are such tiles.
+constexpr std::int64_t kAmxStreamRows = 512;
+constexpr std::int64_t kAmxResumedRows = 256;  // with a partial tile
+constexpr std::int64_t kAmxPackRows = 512;
+constexpr std::int64_t kAmxPackColumns = 512;
+// A transposed fp32 operand is broadcast from where it lies, unless tiles have so few rows that they come for it too
+// often, or the processor (those with AMX: by a tenth) multiplies faster than it fetches a line for every step of the
+// inner dim. bf16 must be paired along that dim anyway.
+#if defined(BAEKJI_AMX)
+constexpr bool kPacksFloatRows = true;
+#else
+constexpr bool kPacksFloatRows = cpu::kTileRows < 8;
+#endif
 // Enough tasks for the threads of a laptop to end together, unless they would be too short to hand out (about 4 us).
 constexpr std::int64_t kEnoughTasks = 32;
 constexpr std::int64_t kEnoughPackTasks = 8;
@@ -31,10 +45,25 @@ constexpr std::int64_t kRowPanelBytes = kPackSteps * cpu::kRowPanel * 4 + 64;
 constexpr std::int64_t kColumnPanelBytes = kPackSteps * kTileColumns * 4 + 64;
 constexpr std::int64_t kCopiedRowBytes = kStreamSteps * 4 + 64;
 
-constexpr std::int64_t kPartialBytes = std::max(kStreamRows * kStreamColumns, kPackRows* kPackColumns) * 4;
-constexpr std::int64_t kRowsBytes = std::max(kPackRows / cpu::kRowPanel * kRowPanelBytes, kStreamRows* kCopiedRowBytes);
-constexpr std::int64_t kColumnsBytes = kPackColumns / kTileColumns * kColumnPanelBytes;
-constexpr std::int64_t kTaskBytes = round_up(kPartialBytes, 4096) + round_up(kRowsBytes, 4096) + kColumnsBytes;
+constexpr std::int64_t kAmxPanelBytes = kPackSteps * cpu::kAmxRows * 4 + 64;
+
+// Working memory of one task.
+struct TaskBytes {
+  std::int64_t partial = std::max(kStreamRows * kStreamColumns, kPackRows* kPackColumns) * 4;
+  std::int64_t rows = std::max(kPackRows / cpu::kRowPanel * kRowPanelBytes, kStreamRows* kCopiedRowBytes);
+  std::int64_t columns = kPackColumns / kTileColumns * kColumnPanelBytes;
+
+  TaskBytes() {
+    if (cpu::amx_ready()) {
+      partial = std::max({partial, kAmxResumedRows * kStreamColumns * 4, kAmxPackRows * kAmxPackColumns * 4});
+      rows = std::max(rows, kAmxPackRows / cpu::kAmxRows * kAmxPanelBytes);
+      columns = std::max(columns, kAmxPackColumns / kTileColumns * kColumnPanelBytes);
+    }
+    partial = round_up(partial, 4096);
+    rows = round_up(rows, 4096);
+  }
+  std::int64_t all() const { return partial + rows + columns; }
+};
 
 std::string pair_of(const Tensor& a, const Tensor& b, const Tensor& c) {
   return fmt::format("{} x {} -> {}", name_of(a.type()), name_of(b.type()), name_of(c.type()));
@@ -50,10 +79,11 @@ MatmulPlan plan_matmul(const MatmulProblem& p) {
   const std::int64_t work = p.rows * p.columns * std::max<std::int64_t>(p.steps, 1);
   const std::int64_t wanted = std::clamp<std::int64_t>(work / kLeastWork, 1, kEnoughTasks);
   std::int64_t most_rows = kStreamRows;
+  if (p.amx) most_rows = p.steps > kStreamSteps ? kAmxResumedRows : kAmxStreamRows;
   std::int64_t most_columns = p.steps > kStreamSteps ? kStreamColumns : panels * kTileColumns;
   if (packs) {
-    most_rows = kPackRows;
-    most_columns = kPackColumns;
+    most_rows = p.amx ? kAmxPackRows : kPackRows;
+    most_columns = p.amx ? kAmxPackColumns : kPackColumns;
     const auto tasks = [&] { return ceil_div(p.rows, most_rows) * ceil_div(p.columns, most_columns); };
     while (tasks() < std::min(wanted, kEnoughPackTasks) && most_columns > kTileColumns) {
       if (most_columns >= most_rows)
@@ -98,7 +128,8 @@ struct CpuMatmul::Task {
   float* partial = nullptr;
   std::byte* row_panels = nullptr;
   std::byte* column_panels = nullptr;
-  std::int64_t fetch_at = 0;  ///< inner index that the next prefetch takes
+  std::int64_t block_inner = 0;  ///< inner elements of this block
+  std::int64_t fetch_at = 0;     ///< inner index that the next prefetch takes
   std::int64_t fetch_end = 0;
   std::int64_t fetch_share = 0;
 
@@ -108,9 +139,10 @@ struct CpuMatmul::Task {
     rows = std::min(plan.rows, whole.problem.rows - row);
     column = index % plan.column_tasks * plan.columns;
     columns = std::min(plan.columns, whole.problem.columns - column);
+    const TaskBytes bytes;
     partial = reinterpret_cast<float*>(scratch);
-    row_panels = scratch + round_up(kPartialBytes, 4096);
-    column_panels = row_panels + round_up(kRowsBytes, 4096);
+    row_panels = scratch + bytes.partial;
+    column_panels = row_panels + bytes.rows;
   }
 
   void compute() {
@@ -151,6 +183,7 @@ struct CpuMatmul::Task {
       panel = run.weight + column / kTileColumns * panel_bytes + step * kTileColumns * kStepBytes;
     }
     const bool odd_row = kStep == 2 && inner % 2 != 0 && !run.problem.packs_rows;
+    block_inner = inner;
     cpu::TileArgs tile{.b_step = kTileColumns * kStepBytes,
                        .steps = odd_row ? steps - 1 : steps,
                        .half_step = odd_row,
@@ -173,9 +206,9 @@ struct CpuMatmul::Task {
                                    : run.args.accumulate ? cpu::TileOutput::kAccumulate
                                                          : cpu::TileOutput::kOverwrite;
     float* const partial_column = tile.partial;
-    for (std::int64_t g = 0; g < cpu::row_groups(rows); ++g) {
-      const cpu::RowGroup group = cpu::row_group(rows, g);
-      set_rows(tile, step, group.begin);
+    const cpu::RowGroups groups(rows, run.problem.amx);
+    for (std::int64_t g = 0; g < groups.count(); ++g) {
+      const cpu::RowGroup group = groups.group(g);
       prefetch_share();
       tile.partial = partial_column + group.begin * tile.partial_row;
       cpu::TileTarget<Output> target;
@@ -185,8 +218,33 @@ struct CpuMatmul::Task {
                   .columns = width};
         prefetch_output(target, group.count);
       }
-      cpu::tile_function<Element, Output>(group.count, vectors)(tile, output, target);
+      if (run.problem.amx) {
+        cpu::run_amx_tile(amx_args(tile, step, group.begin), group.count, vectors, output, target);
+      } else {
+        set_rows(tile, step, group.begin);
+        cpu::tile_function<Element, Output>(group.count, vectors)(tile, output, target);
+      }
     }
+  }
+
+  cpu::AmxTileArgs amx_args(const cpu::TileArgs& tile, std::int64_t step, std::int64_t first) const {
+    cpu::AmxTileArgs args{.b = tile.b,
+                          .inner = block_inner,
+                          .resume = tile.resume,
+                          .partial = tile.partial,
+                          .partial_row = tile.partial_row};
+    if (run.problem.packs_rows) {
+      args.a = row_panels + first / cpu::kAmxRows * kAmxPanelBytes;
+      args.a_row = cpu::kAmxInner * 2;
+      args.a_block = cpu::kAmxRows * cpu::kAmxInner * 2;
+      args.a_tile = kAmxPanelBytes;
+    } else {
+      const Tensor& a = run.args.a;
+      args.a_row = a.stride(0) * static_cast<std::int64_t>(sizeof(Element));
+      args.a = static_cast<const std::byte*>(a.data()) + (row + first) * args.a_row + step * kStepBytes;
+      args.a_tile = cpu::kAmxRows * args.a_row;
+    }
+    return args;
   }
 
   // Otherwise the stores at the end of a tile wait for lines of c, one after the other.
@@ -230,7 +288,7 @@ struct CpuMatmul::Task {
   void begin_prefetch(std::int64_t step) {
     fetch_at = std::min(step * kStep, run.inner);
     fetch_end = std::min((step + run.plan.block_steps) * kStep, run.inner);
-    const std::int64_t tiles = cpu::row_groups(rows) * ceil_div(columns, kTileColumns);
+    const std::int64_t tiles = cpu::RowGroups(rows, run.problem.amx).count() * ceil_div(columns, kTileColumns);
     fetch_share = ceil_div(fetch_end - fetch_at, tiles);
   }
 
@@ -256,15 +314,16 @@ struct CpuMatmul::Task {
     const Tensor& a = run.args.a;
     const bool along = !run.args.transpose_a;
     const std::int64_t offset = along ? row * a.stride(0) + step * kStep : step * kStep * a.stride(0) + row;
-    cpu::pack({.source = at(a, offset),
-               .type = a.type(),
-               .row_elements = a.stride(0),
-               .inner_is_last = along,
-               .inner = inner,
-               .columns = rows,
-               .panels = row_panels,
-               .panel_bytes = kRowPanelBytes,
-               .width = cpu::kRowPanel});
+    const cpu::PackArgs args{.source = at(a, offset),
+                             .type = a.type(),
+                             .row_elements = a.stride(0),
+                             .inner_is_last = along,
+                             .inner = inner,
+                             .columns = rows,
+                             .panels = row_panels,
+                             .panel_bytes = run.problem.amx ? kAmxPanelBytes : kRowPanelBytes,
+                             .width = run.problem.amx ? cpu::kAmxRows : cpu::kRowPanel};
+    run.problem.amx ? cpu::pack_amx_rows(args) : cpu::pack(args);
   }
 
   void copy_rows(std::int64_t step, std::int64_t inner) {
@@ -292,7 +351,7 @@ struct CpuMatmul::Task {
 };
 
 CpuMatmul::CpuMatmul(ThreadPool& pool) : pool_(pool), scratch_(pool.threads()) {
-  scratch_.reserve(kTaskBytes);
+  scratch_.reserve(TaskBytes().all());
 }
 
 void CpuMatmul::run(const MatmulArgs& args) {
@@ -313,16 +372,16 @@ void CpuMatmul::run(const MatmulArgs& args) {
   if (quantised) run.scale = args.scale_a.as<float>()[0] * args.scale_b.as<float>()[0];
   const bool packs_weight = args.b_is_weight && !quantised;
   run.inner = args.a.dim(args.transpose_a ? 0 : 1);
+  const bool amx = type == DType::kBfloat16 && cpu::amx_ready();
   run.problem = {.rows = args.c.dim(0),
                  .columns = args.c.dim(1),
                  .steps = ceil_div(run.inner, cpu::step_elements(type)),
-                 // A transposed fp32 operand is broadcast from where it lies, unless tiles have so few rows that they
-                 // come for it too often; bf16 must be paired along the inner dim.
-                 .packs_rows = quantised || (args.transpose_a && (type == DType::kBfloat16 || cpu::kTileRows < 8)),
+                 .packs_rows = quantised || (args.transpose_a && (type == DType::kBfloat16 || kPacksFloatRows)),
                  .transposed_rows = args.transpose_a,
-                 .copies_rows = !args.transpose_a && packs_weight && args.c.dim(0) > 1 &&
+                 .copies_rows = !args.transpose_a && packs_weight && args.c.dim(0) > 1 && !amx &&
                                 args.a.stride(0) * size_of(type) % kAliasBytes == 0,
-                 .packs_columns = !packs_weight};
+                 .packs_columns = !packs_weight,
+                 .amx = amx};
   run.plan = plan_matmul(run.problem);
   if (packs_weight) run.weight = packed_weight(run);
   if (type == DType::kFloat32 || quantised)
@@ -337,6 +396,7 @@ template <class Element, class Output>
 void CpuMatmul::dispatch(const Run& run) {
   pool_.run(run.plan.row_tasks * run.plan.column_tasks, [&](std::int64_t index) {
     const cpu::TaskScratch::Lease lease(scratch_);
+    const cpu::AmxTask tiles;
     Task<Element, Output>(run, index, lease.data()).compute();
   });
 }
@@ -379,7 +439,8 @@ std::int64_t CpuMatmul::packed_bytes() const {
 
 std::string CpuMatmul::describe() const {
 #if defined(BAEKJI_AVX512) && defined(__AVX512BF16__)
-  return "matmul: ascending fused folds, avx512 tiles 14x32, bf16 by vdpbf16ps";
+  return fmt::format("matmul: ascending fused folds, avx512 tiles 14x32, bf16 by {}",
+                     cpu::amx_ready() ? "tdpbf16ps in blocks of 32" : "vdpbf16ps");
 #else
   return fmt::format("matmul: ascending fused folds, {} lanes, bf16 pairs in software", cpu::kLanes);
 #endif

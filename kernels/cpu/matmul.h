@@ -29,6 +29,7 @@ struct MatmulProblem {
   bool transposed_rows = false;  ///< a is transposed
   bool copies_rows = false;      ///< tasks copy their part of a, whose rows alias in the cache
   bool packs_columns = false;    ///< b has no packed copy, so that tasks pack it
+  bool amx = false;              ///< AMX tiles (amx_tile.h)
 };
 
 MatmulPlan plan_matmul(const MatmulProblem& problem);
@@ -37,9 +38,9 @@ MatmulPlan plan_matmul(const MatmulProblem& problem);
 /// accumulation needs an fp32 c. Rows may be strided, the last dim is dense.
 ///
 /// Every element of c is the left fold, from +0, of fused multiply-adds over the inner index in ascending order; bf16
-/// is taken in pairs, the odd index of a pair first, subnormals as zero (the VDPBF16PS instruction). Then one addition
-/// when accumulating, and one rounding into c. So the bits depend on no tiling, no thread count and no other row or
-/// column. 8-bit values are widened as tasks pack them: the fold is that of fp32, and is multiplied by the scales
+/// is taken in pairs, the odd index of a pair first, subnormals as zero (the VDPBF16PS instruction), or on processors with
+/// AMX in blocks of 32 (amx_tile.h). Then one addition when accumulating, and one rounding into c. So the bits depend on
+/// no tiling, no thread count and no other row or column. 8-bit values are widened as tasks pack them: the fold is that of fp32, and is multiplied by the scales
 /// before the addition or the rounding.
 ///
 /// Not thread-safe: one caller at a time. Weights (b_is_weight) keep a packed copy for each (address, shape, stride,
@@ -54,7 +55,8 @@ class CpuMatmul {
   void run(const MatmulArgs& args);
   void weights_changed() { ++version_; }
 
-  /// What decides bits here, for the kernel set. fp32 is the same on every machine; bf16 too (see dot_pairs_portable).
+  /// What decides bits here, for the kernel set. fp32 is the same on every machine; bf16 is the same on all with AMX, and on
+  /// all without (see dot_pairs_portable).
   std::string describe() const;
 
   /// Bytes of all packed weights so far, and of the threads' working memory.

@@ -138,7 +138,36 @@ void pack_panel(const PackArgs& args, std::int64_t begin, std::byte* to) {
     pack_panel_along(args, begin, to);
 }
 
+#if defined(BAEKJI_AMX)
+// Rows of a tile of `count` columns x `inner` (up to kAmxInner) elements: pairs of inner neighbours, transposed in registers.
+void pack_amx_block(const Bfloat16* from, const PackArgs& args, std::int64_t inner, std::int64_t count, std::byte* to) {
+  F32 block[kLanes];
+#pragma GCC unroll 16
+  for (int pair = 0; pair < kLanes; ++pair) {
+    const Bfloat16* row = from + 2 * pair * args.row_elements;
+    const U16 even = 2 * pair < inner ? load_first(row, count) : U16{};
+    const U16 odd = 2 * pair + 1 < inner ? load_first(row + args.row_elements, count) : U16{};
+    block[pair] = bits_of<F32>(pair_up(even, odd));
+  }
+  transpose_block(block);
+#pragma GCC unroll 16
+  for (int row = 0; row < kLanes; ++row) store_vector(to + row * 64, block[row]);
+}
+#endif
+
 }  // namespace
+
+void pack_amx_rows([[maybe_unused]] const PackArgs& args) {
+#if defined(BAEKJI_AMX)
+  const auto* from = reinterpret_cast<const Bfloat16*>(args.source);
+  for (std::int64_t i = 0; i < args.inner; i += kAmxInner, from += kAmxInner * args.row_elements) {
+    const std::int64_t inner = std::min(kAmxInner, args.inner - i);
+    std::byte* to = args.panels + i / kAmxInner * kAmxRows * 64;
+    for (std::int64_t c = 0; c < args.columns; c += kAmxRows, to += args.panel_bytes)
+      pack_amx_block(from + c, args, inner, std::min(kAmxRows, args.columns - c), to);
+  }
+#endif
+}
 
 void pack(const PackArgs& args) {
   if (args.inner_is_last) {

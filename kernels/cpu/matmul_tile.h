@@ -205,6 +205,19 @@ struct TileTarget {
   std::int64_t columns = 0;  ///< valid ones of the tile
 };
 
+/// One vector of finished folds, of which `columns` are valid, to kOverwrite or kAccumulate.
+template <class Output>
+[[gnu::always_inline]] inline void store_finished(Output* to, F32 folds, TileOutput output, std::int64_t columns) {
+  const bool whole = columns >= kLanes;
+  if constexpr (std::is_same_v<Output, float>) {
+    if (output == TileOutput::kAccumulate) folds = (whole ? load_lanes(to) : load_lanes(to, columns)) + folds;
+  }
+  if (whole)
+    store_lanes(to, folds);
+  else
+    store_lanes(to, folds, columns);
+}
+
 template <class Element, class Output, int Rows, int Vectors>
 void run_tile(const TileArgs& t, TileOutput output, const TileTarget<Output>& target) {
   F32 sum[Rows][Vectors];
@@ -217,23 +230,11 @@ void run_tile(const TileArgs& t, TileOutput output, const TileTarget<Output>& ta
     }
     return;
   }
-  const bool whole = target.columns == Vectors * kLanes;
 #pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < Vectors; ++v) {
-      Output* to = target.c + r * target.c_row + v * kLanes;
-      const std::int64_t left = target.columns - v * kLanes;
-      const std::int64_t count = left < kLanes ? left : kLanes;
-      F32 value = sum[r][v];
-      if constexpr (std::is_same_v<Output, float>) {
-        if (output == TileOutput::kAccumulate) value = (whole ? load_lanes(to) : load_lanes(to, count)) + value;
-      }
-      if (whole)
-        store_lanes(to, value);
-      else
-        store_lanes(to, value, count);
-    }
+    for (int v = 0; v < Vectors; ++v)
+      store_finished(target.c + r * target.c_row + v * kLanes, sum[r][v], output, target.columns - v * kLanes);
   }
 }
 
