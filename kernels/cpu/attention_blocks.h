@@ -6,9 +6,11 @@
 #include <cstdint>
 #include <limits>
 #include <span>
+#include <utility>
 
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/matmul_pack.h"
+#include "kernels/cpu/row_lanes.h"
 
 namespace baekji::cpu {
 
@@ -52,22 +54,32 @@ class LaneSums {
  public:
   [[gnu::always_inline]] void add(int vector, F32 x) { lanes_[vector] = lanes_[vector] + x; }
   float total() const {
-    std::array<float, kSumLanes> lane;
-    for (int v = 0; v < kSumVectors; ++v) store_vector(lane.data() + v * kLanes, lanes_[v]);
-    for (std::size_t half = kSumLanes / 2; half >= 1; half /= 2) {
-      for (std::size_t i = 0; i < half; ++i) lane[i] = lane[i] + lane[i + half];
-    }
-    return lane[0];
+    RowLanes lanes;
+    std::memcpy(&lanes, lanes_, sizeof lanes);
+    return lane_tree(lanes);
   }
 
  private:
   F32 lanes_[kSumVectors]{};
 };
 
-inline float largest_lane(F32 x) {
-  float largest = x[0];
-  for (int i = 1; i < kLanes; ++i) largest = x[i] > largest ? x[i] : largest;
-  return largest;
+namespace detail {
+
+template <int Half, int... Lane>
+[[gnu::always_inline]] inline F32 larger_of_halves(F32 x, std::integer_sequence<int, Lane...> lanes) {
+  const F32 other = __builtin_shufflevector(x, x, (Lane ^ Half)...);
+  const F32 larger = x > other ? x : other;
+  if constexpr (Half > 1)
+    return larger_of_halves<Half / 2>(larger, lanes);
+  else
+    return larger;
+}
+
+}  // namespace detail
+
+/// Of lanes that are numbers; of others, any.
+[[gnu::always_inline]] inline float largest_lane(F32 x) {
+  return detail::larger_of_halves<kLanes / 2>(x, std::make_integer_sequence<int, kLanes>())[0];
 }
 
 /// The rows of one head of one sequence: row t at data + t * row_elements.

@@ -21,8 +21,7 @@ constexpr std::int64_t kPackColumns = 256;
 constexpr std::int64_t kPackSteps = 128;
 // AMX tiles are done with an operand so soon that more rows must share what comes from beyond the second-level cache,
 // which is 2 MiB where there are such tiles.
-constexpr std::int64_t kAmxStreamRows = 512;
-constexpr std::int64_t kAmxResumedRows = 256;  // with a partial tile
+constexpr std::int64_t kAmxStreamRows = 256;
 constexpr std::int64_t kAmxPackRows = 512;
 constexpr std::int64_t kAmxPackColumns = 512;
 // A transposed fp32 operand is broadcast from where it lies, unless tiles have so few rows that they come for it too
@@ -35,7 +34,7 @@ constexpr bool kPacksFloatRows = cpu::kTileRows < 8;
 #endif
 // Enough tasks for the threads of a laptop to end together, unless they would be too short to hand out (about 4 us).
 constexpr std::int64_t kEnoughTasks = 32;
-constexpr std::int64_t kEnoughPackTasks = 8;
+constexpr std::int64_t kEnoughPackTasksPerThread = 2;
 constexpr std::int64_t kLeastWork = 1 << 18;
 // Rows this far apart share a set of the first-level cache, which is smaller than a tile has rows: such an a is copied.
 constexpr std::int64_t kAliasBytes = 4096;
@@ -55,7 +54,7 @@ struct TaskBytes {
 
   TaskBytes() {
     if (cpu::amx_ready()) {
-      partial = std::max({partial, kAmxResumedRows * kStreamColumns * 4, kAmxPackRows * kAmxPackColumns * 4});
+      partial = std::max({partial, kAmxStreamRows * kStreamColumns * 4, kAmxPackRows * kAmxPackColumns * 4});
       rows = std::max(rows, kAmxPackRows / cpu::kAmxRows * kAmxPanelBytes);
       columns = std::max(columns, kAmxPackColumns / kTileColumns * kColumnPanelBytes);
     }
@@ -71,21 +70,20 @@ std::string pair_of(const Tensor& a, const Tensor& b, const Tensor& c) {
 
 }  // namespace
 
-MatmulPlan plan_matmul(const MatmulProblem& p) {
+MatmulPlan plan_matmul(const MatmulProblem& p, int threads) {
   MatmulPlan plan;
   const bool packs = p.transposed_rows || p.packs_columns;
   plan.block_steps = packs ? kPackSteps : kStreamSteps;
   const std::int64_t panels = ceil_div(p.columns, kTileColumns);
   const std::int64_t work = p.rows * p.columns * std::max<std::int64_t>(p.steps, 1);
   const std::int64_t wanted = std::clamp<std::int64_t>(work / kLeastWork, 1, kEnoughTasks);
-  std::int64_t most_rows = kStreamRows;
-  if (p.amx) most_rows = p.steps > kStreamSteps ? kAmxResumedRows : kAmxStreamRows;
+  std::int64_t most_rows = p.amx ? kAmxStreamRows : kStreamRows;
   std::int64_t most_columns = p.steps > kStreamSteps ? kStreamColumns : panels * kTileColumns;
   if (packs) {
     most_rows = p.amx ? kAmxPackRows : kPackRows;
     most_columns = p.amx ? kAmxPackColumns : kPackColumns;
     const auto tasks = [&] { return ceil_div(p.rows, most_rows) * ceil_div(p.columns, most_columns); };
-    while (tasks() < std::min(wanted, kEnoughPackTasks) && most_columns > kTileColumns) {
+    while (tasks() < std::min(wanted, kEnoughPackTasksPerThread * threads) && most_columns > kTileColumns) {
       if (most_columns >= most_rows)
         most_columns /= 2;
       else
@@ -285,7 +283,9 @@ struct CpuMatmul::Task {
 
   // Packing reads short pieces of rows far apart, which no hardware prefetcher foresees, and would wait for memory each
   // time: the tiles of one block fetch the source of the next, a share each.
+  // (AMX tiles end too soon: there it is no gain.)
   void begin_prefetch(std::int64_t step) {
+    if (run.problem.amx) return;
     fetch_at = std::min(step * kStep, run.inner);
     fetch_end = std::min((step + run.plan.block_steps) * kStep, run.inner);
     const std::int64_t tiles = cpu::RowGroups(rows, run.problem.amx).count() * ceil_div(columns, kTileColumns);
@@ -382,7 +382,7 @@ void CpuMatmul::run(const MatmulArgs& args) {
                                 args.a.stride(0) * size_of(type) % kAliasBytes == 0,
                  .packs_columns = !packs_weight,
                  .amx = amx};
-  run.plan = plan_matmul(run.problem);
+  run.plan = plan_matmul(run.problem, pool_.threads());
   if (packs_weight) run.weight = packed_weight(run);
   if (type == DType::kFloat32 || quantised)
     dispatch<float, float>(run);

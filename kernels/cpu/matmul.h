@@ -12,7 +12,7 @@
 
 namespace baekji {
 
-/// How one matmul is cut into tasks. A function of the problem alone; it decides speed only, never bits.
+/// How one matmul is cut into tasks. It decides speed only, never bits.
 struct MatmulPlan {
   std::int64_t rows = 0;     ///< of c in a task
   std::int64_t columns = 0;  ///< of c in a task, a multiple of the tile's
@@ -32,7 +32,7 @@ struct MatmulProblem {
   bool amx = false;              ///< AMX tiles (amx_tile.h)
 };
 
-MatmulPlan plan_matmul(const MatmulProblem& problem);
+MatmulPlan plan_matmul(const MatmulProblem& problem, int threads);
 
 /// Matmuls over a thread pool. a and b are both fp32 (c fp32), both bf16 (c bf16 or fp32) or both of 8 bits (the same);
 /// accumulation needs an fp32 c. Rows may be strided, the last dim is dense.

@@ -140,6 +140,8 @@ class TileFold {
   // Three rows share a pointer: [p], [p + a_row] and [p + 2 a_row] are addresses that x86 has. Left alone, gcc keeps an
   // offset per row, and spills half of them into the loop (10% slower).
   static constexpr int kPointers = (Rows + 2) / 3;
+  // b is longer than the first-level cache, and its lines are asked for this many steps ahead (5% on a Granite Rapids).
+  static constexpr std::int64_t kFetchSteps = 24;
 
   [[gnu::always_inline]] static void steps(const TileArgs& t, F32 (&sum)[Rows][Vectors]) {
     const std::byte* a[kPointers];
@@ -152,6 +154,8 @@ class TileFold {
         a[i] += t.a_step;
         keep_apart(a[i]);
       }
+#pragma GCC unroll 4
+      for (int v = 0; v < Vectors; ++v) __builtin_prefetch(b + kFetchSteps * kTileColumns * 4 + v * kLanes * 4, 0, 3);
       b += t.b_step;
     }
     if constexpr (std::is_same_v<Element, Bfloat16>) {
