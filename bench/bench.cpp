@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
 #include <limits>
 #include <thread>
 
@@ -33,17 +32,11 @@ double now_s(clockid_t clock) {
 
 }  // namespace
 
-Tensors::~Tensors() {
-  for (void* block : blocks_) std::free(block);
-}
-
 Tensor Tensors::make(DType type, std::initializer_list<std::int64_t> dims) {
   std::int64_t size = 1;
   for (const std::int64_t dim : dims) size *= dim;
-  void* block = std::aligned_alloc(4096, static_cast<std::size_t>(round_up(size * size_of(type), 4096)));
-  if (block == nullptr) throw Error("no memory left for a benchmark tensor");
-  blocks_.push_back(block);
-  const Tensor t(block, type, dims);
+  const HostBuffer& block = blocks_.emplace_back(Device(), size * size_of(type));
+  const Tensor t(block.data(), type, dims);
   const RandomStream stream("kernel bench", 1, std::to_string(blocks_.size()));
   constexpr std::int64_t kPeriod = 4099;  // a prime: rows do not repeat one another
   std::vector<float> values(kPeriod);

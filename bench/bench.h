@@ -2,10 +2,12 @@
 // What the kernel benchmarks share: memory, clocks, the two model sizes they speak of.
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <string>
 #include <vector>
 
+#include "core/device.h"
 #include "core/tensor.h"
 #include "core/thread_pool.h"
 
@@ -16,17 +18,13 @@ struct Options {
   int rounds = 7;
 };
 
-/// Owned tensors of reproducible values in (-1, 1).
+/// Owned tensors of reproducible values in (-1, 1), in memory of the kind that arenas have.
 class Tensors {
  public:
-  Tensors() = default;
-  ~Tensors();
-  Tensors(const Tensors&) = delete;
-  Tensors& operator=(const Tensors&) = delete;
   Tensor make(DType type, std::initializer_list<std::int64_t> dims);
 
  private:
-  std::vector<void*> blocks_;
+  std::deque<HostBuffer> blocks_;
 };
 
 /// The shortest of the rounds of each candidate, in seconds (one thread: of its CPU time, so that others on a shared

@@ -46,8 +46,8 @@ std::int64_t cuda_attention_scratch_bytes(const WorkShape& shape, int compute_ma
 }
 
 std::int64_t cuda_scratch_bytes(const WorkShape& shape, int compute_major) {
-  // A gain's sums by blocks of kRowBlock rows (kernels/cuda/rms_norm.cu); pairs of a token and its place, twice, for sorting
-  // (embedding.cu); an entry and a result for each chunk of the optimizer's state (optimizer.cu).
+  // A gain's sums by blocks of kRowBlock rows (kernels/cuda/rms_norm.cu); pairs of a token and its place, twice, for
+  // sorting (embedding.cu); an entry and a result for each chunk of the optimizer's state (optimizer.cu).
   constexpr std::int64_t kPairBytes = 8;
   constexpr std::int64_t kChunkBytes = 160;
   const std::int64_t gain = ceil_div(shape.tokens(), kRowBlock) * shape.hidden * size_of(DType::kFloat32);

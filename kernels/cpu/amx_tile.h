@@ -1,12 +1,12 @@
 #pragma once
-// The register tile of bf16 on processors with AMX (Intel, since Sapphire Rapids): up to 32 x 32 dot products in four tile
-// registers, some ten times as fast as the vector tile of matmul_tile.h.
+// The register tile of bf16 on processors with AMX (Intel, since Sapphire Rapids): up to 32 x 32 dot products in four
+// tile registers, some ten times as fast as the vector tile of matmul_tile.h.
 //
 // Its order of summation is its own, because TDPBF16PS adds 32 inner elements at a time (Intel SDM): those at even and
 // those at odd inner indices are two left folds of fused multiply-adds from +0, their sum is added to the element;
-// subnormal operands and results are zero. Element (m, n) is the left fold, from +0, of these over blocks of 32 inner indices
-// that begin at multiples of 32, the last one filled with zeros. Its bits still depend on its row of a and its column
-// of b alone.
+// subnormal operands and results are zero. Element (m, n) is the left fold, from +0, of these over blocks of 32 inner
+// indices that begin at multiples of 32, the last one filled with zeros. Its bits still depend on its row of a and its
+// column of b alone.
 
 #include <cstddef>
 #include <cstdint>
@@ -46,7 +46,8 @@ class AmxTask {
 
 /// One register tile. Distances are in bytes.
 struct AmxTileArgs {
-  const std::byte* a = nullptr;  ///< row r, inner index i at a + r / 16 * a_tile + r % 16 * a_row + i / 32 * a_block + i % 32 * 2
+  const std::byte* a =
+      nullptr;  ///< row r, inner index i at a + r / 16 * a_tile + r % 16 * a_row + i / 32 * a_block + i % 32 * 2
   std::int64_t a_row = 0;
   std::int64_t a_block = kAmxInner * 2;
   std::int64_t a_tile = 0;
@@ -57,7 +58,8 @@ struct AmxTileArgs {
   std::int64_t partial_row = 0;  ///< in floats
 };
 
-/// The folds of `rows` (1 to kAmxTileRows) x `vectors` * 16 (1 or 2) elements, into args.partial. Only with amx_ready().
+/// The folds of `rows` (1 to kAmxTileRows) x `vectors` * 16 (1 or 2) elements, into args.partial. Only with
+/// amx_ready().
 void amx_fold(const AmxTileArgs& args, std::int64_t rows, std::int64_t vectors);
 
 /// The same, stored as `output` says.
@@ -80,7 +82,8 @@ void run_amx_tile(AmxTileArgs args, std::int64_t rows, std::int64_t vectors, Til
   amx_fold(args, rows, vectors);
   for (std::int64_t r = 0; r < rows; ++r) {
     for (std::int64_t v = 0; v < vectors * kLanes; v += kLanes)
-      store_finished(target.c + r * target.c_row + v, load_lanes(folds + r * kTileColumns + v), output, target.columns - v);
+      store_finished(target.c + r * target.c_row + v, load_lanes(folds + r * kTileColumns + v), output,
+                     target.columns - v);
   }
 }
 

@@ -10,8 +10,8 @@
 namespace baekji::cpu {
 namespace {
 
-constexpr std::int64_t kColumnBlock = 512;       // columns held in the first-level cache at once
-constexpr std::size_t kMaxTreeDepth = 16;  // 2^15 leaves
+constexpr std::int64_t kColumnBlock = 512;  // columns held in the first-level cache at once
+constexpr std::size_t kMaxTreeDepth = 16;   // 2^15 leaves
 
 using Block = std::array<float, kColumnBlock>;
 

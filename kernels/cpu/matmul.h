@@ -38,10 +38,10 @@ MatmulPlan plan_matmul(const MatmulProblem& problem, int threads);
 /// accumulation needs an fp32 c. Rows may be strided, the last dim is dense.
 ///
 /// Every element of c is the left fold, from +0, of fused multiply-adds over the inner index in ascending order; bf16
-/// is taken in pairs, the odd index of a pair first, subnormals as zero (the VDPBF16PS instruction), or on processors with
-/// AMX in blocks of 32 (amx_tile.h). Then one addition when accumulating, and one rounding into c. So the bits depend on
-/// no tiling, no thread count and no other row or column. 8-bit values are widened as tasks pack them: the fold is that of fp32, and is multiplied by the scales
-/// before the addition or the rounding.
+/// is taken in pairs, the odd index of a pair first, subnormals as zero (the VDPBF16PS instruction), or on processors
+/// with AMX in blocks of 32 (amx_tile.h). Then one addition when accumulating, and one rounding into c. So the bits
+/// depend on no tiling, no thread count and no other row or column. 8-bit values are widened as tasks pack them: the
+/// fold is that of fp32, and is multiplied by the scales before the addition or the rounding.
 ///
 /// Not thread-safe: one caller at a time. Weights (b_is_weight) keep a packed copy for each (address, shape, stride,
 /// transpose, type), made on first use and made again, in place, on the first use after weights_changed(). The memory
@@ -55,8 +55,8 @@ class CpuMatmul {
   void run(const MatmulArgs& args);
   void weights_changed() { ++version_; }
 
-  /// What decides bits here, for the kernel set. fp32 is the same on every machine; bf16 is the same on all with AMX, and on
-  /// all without (see dot_pairs_portable).
+  /// What decides bits here, for the kernel set. fp32 is the same on every machine; bf16 is the same on all with AMX,
+  /// and on all without (see dot_pairs_portable).
   std::string describe() const;
 
   /// Bytes of all packed weights so far, and of the threads' working memory.

@@ -139,7 +139,8 @@ void pack_panel(const PackArgs& args, std::int64_t begin, std::byte* to) {
 }
 
 #if defined(BAEKJI_AMX)
-// Rows of a tile of `count` columns x `inner` (up to kAmxInner) elements: pairs of inner neighbours, transposed in registers.
+// Rows of a tile of `count` columns x `inner` (up to kAmxInner) elements: pairs of inner neighbours, transposed in
+// registers.
 void pack_amx_block(const Bfloat16* from, const PackArgs& args, std::int64_t inner, std::int64_t count, std::byte* to) {
   F32 block[kLanes];
 #pragma GCC unroll 16

@@ -32,8 +32,8 @@ constexpr std::int64_t step_elements(DType type) {
 
 void pack(const PackArgs& args);
 
-/// The same for operand a of AMX tiles, bf16 with the inner dim first: panels of kAmxRows columns, in each of them one block
-/// of kAmxRows x kAmxInner elements, inner dim last, after the other.
+/// The same for operand a of AMX tiles, bf16 with the inner dim first: panels of kAmxRows columns, in each of them one
+/// block of kAmxRows x kAmxInner elements, inner dim last, after the other.
 void pack_amx_rows(const PackArgs& args);
 
 /// Rows of a packed operand a in one panel.
@@ -44,9 +44,9 @@ struct RowGroup {
   std::int64_t count = 0;
 };
 
-/// The rows of an operand a in groups of one register tile each. For vector tiles: first in panels of kRowPanel rows, then each
-/// panel as evenly as can be, so that no group is left with a sliver that starves the multiply-add units, and none
-/// straddles two panels. For AMX tiles: whole ones, and what is left.
+/// The rows of an operand a in groups of one register tile each. For vector tiles: first in panels of kRowPanel rows,
+/// then each panel as evenly as can be, so that no group is left with a sliver that starves the multiply-add units, and
+/// none straddles two panels. For AMX tiles: whole ones, and what is left.
 class RowGroups {
  public:
   constexpr RowGroups(std::int64_t rows, bool amx) : rows_(rows), amx_(amx) {}

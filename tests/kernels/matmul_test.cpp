@@ -67,9 +67,7 @@ float fold_of_floats(const Element& a, const Element& b, std::int64_t inner) {
 /// The contract, one element at a time.
 void specified(const MatmulArgs& m) {
   const std::int64_t inner = m.a.dim(m.transpose_a ? 0 : 1);
-  const auto fold = m.a.type() != DType::kBfloat16 ? fold_of_floats
-                    : cpu::amx_ready()             ? fold_of_blocks
-                                                   : fold_of_pairs;
+  const auto fold = m.a.type() != DType::kBfloat16 ? fold_of_floats : cpu::amx_ready() ? fold_of_blocks : fold_of_pairs;
   for (std::int64_t i = 0; i < m.c.dim(0); ++i) {
     std::vector<float> row(static_cast<std::size_t>(inner));
     for (std::int64_t k = 0; k < inner; ++k)
@@ -161,7 +159,8 @@ TEST(Matmul, IsTheSpecifiedFoldInEveryVariant) {
       ++checked;
     }
   }
-  fmt::print("{} problems equal their scalar folds bit for bit; bf16 {} AMX tiles\n", checked, cpu::amx_ready() ? "in" : "without");
+  fmt::print("{} problems equal their scalar folds bit for bit; bf16 {} AMX tiles\n", checked,
+             cpu::amx_ready() ? "in" : "without");
 }
 
 TEST(Matmul, LongInnerDimsAndManyTasksKeepTheFold) {
