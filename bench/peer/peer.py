@@ -19,6 +19,7 @@ import sys
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
+PRECISIONS = ("fp32", "bf16 autocast", "bf16 weights")
 
 
 def find_library(*patterns):
@@ -208,7 +209,7 @@ def describe_machine():
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="10M,50M", help="comma-separated: 10M, 50M")
-    parser.add_argument("--precisions", default="fp32,bf16 autocast,bf16 weights", help="comma-separated")
+    parser.add_argument("--precisions", default=",".join(PRECISIONS), help="comma-separated")
     parser.add_argument("--settings", default="", help="comma-separated names (--list); default: every one")
     parser.add_argument("--steps", type=int, default=5, help="timed steps of each measurement")
     parser.add_argument("--warmup", type=int, default=2, help="steps before them")
@@ -220,13 +221,24 @@ def parse_arguments():
     return parser.parse_args()
 
 
+def names_of(option, text, known):
+    """The names of a comma-separated option; a name that is not known would otherwise be measured as something else."""
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        sys.exit(f"peer.py: {option} has {', '.join(unknown)}; known are {', '.join(known)}")
+    return names
+
+
 def collect(arguments, settings, folder):
     """Every combination, `repeat` times. Returns one row for each."""
     from model import SHAPES
 
-    wanted = [part.strip() for part in arguments.settings.split(",") if part.strip()]
+    wanted = names_of("--settings", arguments.settings, settings)
     chosen = {name: s for name, s in settings.items() if not wanted or name in wanted}
-    rows = {(m, p, s): [] for m in arguments.models.split(",") for p in arguments.precisions.split(",") for s in chosen}
+    models = names_of("--models", arguments.models, SHAPES)
+    precisions = names_of("--precisions", arguments.precisions, PRECISIONS)
+    rows = {(m, p, s): [] for m in models for p in precisions for s in chosen}
     why = {}
     for _ in range(arguments.repeat):
         for model, precision, name in rows:
