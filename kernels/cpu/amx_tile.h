@@ -46,11 +46,10 @@ class AmxTask {
 
 /// One register tile. Distances are in bytes.
 struct AmxTileArgs {
-  const std::byte* a =
-      nullptr;  ///< row r, inner index i at a + r / 16 * a_tile + r % 16 * a_row + i / 32 * a_block + i % 32 * 2
-  std::int64_t a_row = 0;
-  std::int64_t a_block = kAmxInner * 2;
-  std::int64_t a_tile = 0;
+  const std::byte* a = nullptr;          ///< bf16
+  std::int64_t a_row = 0;                ///< from a row of a tile register to the next
+  std::int64_t a_block = kAmxInner * 2;  ///< to the next kAmxInner inner elements
+  std::int64_t a_tile = 0;               ///< to the next kAmxRows rows
   const std::byte* b = nullptr;  ///< a panel of matmul_pack.h: pairs of inner indices, kTileColumns of them in a row
   std::int64_t inner = 0;        ///< elements; beyond them nothing is read
   bool resume = false;           ///< the fold goes on from `partial`

@@ -13,12 +13,12 @@ namespace baekji {
 /// Attention over a thread pool, for fp32 and bf16 tensors (all of one type; lse fp32). head_dim is any; the D elements
 /// of a head are dense, the other strides free, so q, k and v may be column ranges of one fused buffer.
 ///
-/// Order of summation: scores are folds over d (matmul_tile.h). Softmax goes over key blocks of kKeyBlock keys,
-/// anchored at key 0, with a running maximum; sums of exponentials run in 16 lanes inside a block. y and dq fold over
-/// keys in ascending order; dk and dv over the query heads of a group in index order and inside a head over queries in
-/// ascending order. So a row's bits depend on that row, its keys and their positions: not on threads, nor on other rows
-/// or sequences; the last query of a prefix decodes to the bits it has in training. In bf16 the probabilities and the
-/// gradients of scores are rounded to bf16 before they are multiplied; all sums are fp32.
+/// Order of summation: scores are folds over d (matmul_tile.h; amx_tile.h). Softmax goes over key blocks of kKeyBlock
+/// keys, anchored at key 0, with a running maximum; sums of exponentials run in 16 lanes inside a block. y and dq fold
+/// over keys in ascending order; dk and dv over the query heads of a group in index order and inside a head over
+/// queries in ascending order. So a row's bits depend on that row, its keys and their positions: not on threads, nor on
+/// other rows or sequences; the last query of a prefix decodes to the bits it has in training. In bf16 the
+/// probabilities and the gradients of scores are rounded to bf16 before they are multiplied; all sums are fp32.
 ///
 /// Not thread-safe: one caller at a time. Working memory grows to the largest (keys, head_dim) seen and then stays.
 class CpuAttention {

@@ -1,6 +1,7 @@
 #pragma once
 // The register tile: up to kTileRows x kTileColumns dot products held in registers while the inner dim goes by. The
-// whole of the CPU's matmul and attention arithmetic runs through it.
+// whole of the CPU's matmul and attention arithmetic runs through it, but for bf16 where there are AMX tiles
+// (amx_tile.h).
 //
 // Its order of summation is the contract of the CPU kernels: element (m, n) is the left fold, from +0, of fused
 // multiply-adds over the inner index in ascending order (bf16: pair by pair, see dot_pairs_portable). An element's bits
