@@ -24,10 +24,10 @@ struct KindKey {
   auto operator<=>(const KindKey&) const = default;
 };
 
+// The same for every rank of a tensor group, but for first_tensor, which the caller sets.
 KindKey key_of(const Experiment& e, const ModelParameters& declared, Kernels& kernels, const MeshCoordinate& at) {
   KindKey key{.pipeline = at.pipeline,
               .replicas = replicas_of(e.numerics.replicas, e.layout.mesh(), at).count,
-              .first_tensor = at.tensor == 0,
               .held_by_all = {},
               .others = {}};
   Arena arena(Arena::Mode::kMeasure, kernels.device());
