@@ -22,7 +22,12 @@
 namespace baekji {
 namespace {
 
-using Roots = std::vector<std::string>;
+// Of three steps.
+struct Trained {
+  std::vector<std::string> roots;
+  std::vector<double> losses;
+  bool operator==(const Trained&) const = default;
+};
 using Order = std::array<std::size_t, 4>;
 constexpr Order kOwnOrder{0, 1, 2, 3};
 
@@ -155,11 +160,12 @@ class RankShapedProducts final : public ForwardingKernels {
 
 using Decorate = std::function<std::unique_ptr<ForwardingKernels>(Kernels&)>;
 
-Roots roots_of(const std::string& precision, std::int64_t tensor, const Decorate& decorate) {
+Trained train(const std::string& precision, std::int64_t tensor, const Decorate& decorate) {
   const Experiment e =
       tiny::load("unused", {"model.layers=3", "model.hidden=64", "model.ffn=96", "numerics.tensor_grains=4",
-                            "numerics.precision=" + precision, fmt::format("layout.tensor={}", tensor)});
-  Roots roots;
+                            "numerics.global_batch=32", "numerics.precision=" + precision,
+                            fmt::format("layout.tensor={}", tensor)});
+  Trained trained;
   run_as_ranks(narrow<int>(tensor), [&](Communicator& world) {
     const Loader loader = open_inputs(e).loader;
     ThreadPool pool(1);
@@ -170,41 +176,52 @@ Roots roots_of(const std::string& precision, std::int64_t tensor, const Decorate
     fill_genesis(engine.shards(), static_cast<std::uint64_t>(e.identity.seed), pool);
     engine.state_changed();
     for (std::int64_t step = 1; step <= 3; ++step) {
-      engine.step(step, step);
+      const StepResult result = engine.step(step, step);
       const std::string root = to_hex(engine.state_root(pool));
-      if (world.rank() == 0) roots.push_back(root);
+      if (world.rank() != 0) continue;
+      trained.roots.push_back(root);
+      trained.losses.push_back(result.loss);
     }
   });
-  return roots;
+  return trained;
 }
 
-Roots roots_in_order(const std::string& precision, const Order& order) {
-  return roots_of(precision, 4, [&](Kernels& inner) { return std::make_unique<PermutedSums>(inner, order); });
+Trained train_in_order(const std::string& precision, const Order& order) {
+  return train(precision, 4, [&](Kernels& inner) { return std::make_unique<PermutedSums>(inner, order); });
 }
 
+// In bf16 the sum of four leaves is exact but for rare exponents, and has no order. What has one are the sums of
+// exponentials over the ranks' logits, and it shows in the loss for sure, in a weight by chance.
 TEST(OrderControls, SumsOfFourRanksInAnotherOrderChangeTheRoot) {
   for (const std::string precision : {"fp32", "bf16"}) {
-    const Roots alone =
-        roots_of(precision, 1, [](Kernels& inner) { return std::make_unique<ForwardingKernels>(inner); });
-    EXPECT_EQ(roots_in_order(precision, kOwnOrder), alone) << "the decorator itself changes nothing";
+    const Trained alone =
+        train(precision, 1, [](Kernels& inner) { return std::make_unique<ForwardingKernels>(inner); });
+    EXPECT_EQ(train_in_order(precision, kOwnOrder), alone) << "the decorator itself changes nothing";
     int changed = 0;
+    int roots_changed = 0;
     int kept = 0;
     for (std::uint64_t seed = 1; seed <= 8; ++seed) {
       const Order order = order_of(seed);
-      const Roots roots = roots_in_order(precision, order);
+      const Trained trained = train_in_order(precision, order);
       const std::string name = fmt::format("{} {}", precision, fmt::join(order, ", "));
       if (same_tree(order)) {
-        EXPECT_EQ(roots, alone) << name << " is the same tree";
+        EXPECT_EQ(trained, alone) << name << " is the same tree";
         ++kept;
         continue;
       }
-      EXPECT_NE(roots[0], alone[0]) << name;
-      EXPECT_NE(roots[2], alone[2]) << name;
+      EXPECT_NE(trained.losses, alone.losses) << name;
+      if (precision == "fp32") {
+        EXPECT_NE(trained.roots[0], alone.roots[0]) << name;
+        EXPECT_NE(trained.roots[2], alone.roots[2]) << name;
+      }
+      roots_changed += trained.roots[2] != alone.roots[2] ? 1 : 0;
       ++changed;
     }
     EXPECT_GE(changed, 3);
-    std::printf("%s: %d seeded orders of four ranks' sums changed the root, %d that keep the tree did not\n",
-                precision.c_str(), changed, kept);
+    std::printf(
+        "%s: %d seeded orders of four ranks' sums changed the losses and %d of them the root, %d that keep the tree "
+        "changed nothing\n",
+        precision.c_str(), changed, roots_changed, kept);
   }
 }
 
@@ -213,18 +230,18 @@ TEST(OrderControls, ProductsAtTheShapeOfARankChangeTheRoot) {
     std::atomic<std::int64_t> replaced{0};
     const auto with = [&](bool joined) {
       replaced = 0;
-      return roots_of(precision, 2,
-                      [&](Kernels& inner) { return std::make_unique<RankShapedProducts>(inner, joined, replaced); });
+      return train(precision, 2,
+                   [&](Kernels& inner) { return std::make_unique<RankShapedProducts>(inner, joined, replaced); });
     };
-    const Roots alone =
-        roots_of(precision, 1, [](Kernels& inner) { return std::make_unique<ForwardingKernels>(inner); });
+    const Trained alone =
+        train(precision, 1, [](Kernels& inner) { return std::make_unique<ForwardingKernels>(inner); });
     EXPECT_EQ(with(false), alone) << "the same products at slice shape, made again";
     const std::int64_t again = replaced;
-    const Roots joined = with(true);
+    const Trained joined = with(true);
     EXPECT_EQ(replaced, again);
     EXPECT_GT(again, 100);
-    EXPECT_NE(joined[0], alone[0]);
-    EXPECT_NE(joined[2], alone[2]);
+    EXPECT_NE(joined.roots[0], alone.roots[0]);
+    EXPECT_NE(joined.roots[2], alone.roots[2]);
     std::printf("%s: %ld pairs of products as one at rank shape changed the root, at slice shape they did not\n",
                 precision.c_str(), static_cast<long>(again));
   }
