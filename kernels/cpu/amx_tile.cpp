@@ -22,8 +22,8 @@ bool request_tiles() {
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
-// The compiler does not know that tile instructions read memory: everything is written before, and read after this.
-// (Without outputs an asm statement stays where it is.)
+// The compiler does not know that tile instructions read memory: everything is written before this. (Without outputs an
+// asm statement stays where it is.)
 void memory_is_written() {
   asm("" : : : "memory");
 }
@@ -56,6 +56,7 @@ void configure(std::int64_t rows) {
   configured_rows = rows;
 }
 
+constexpr std::int64_t kRowBytes = kAmxInner * 2;  // of a tile register
 constexpr std::int64_t kBRow = kTileColumns * 4;
 constexpr std::int64_t kBBlock = kAmxInner / 2 * kBRow;
 
@@ -79,20 +80,20 @@ template <int RowTiles, int Vectors>
 
 // The last elements of both operands, zero beyond them.
 template <int RowTiles, int Vectors>
-void fold_rest(const AmxTileArgs& t, const std::byte* a, const std::byte* b, std::int64_t rows, std::int64_t count) {
-  alignas(64) std::array<std::byte, kAmxTileRows * 64> a_rest{};
+void fold_rest(const TileArgs& t, std::int64_t a_tile, std::int64_t rows, std::int64_t count) {
+  alignas(64) std::array<std::byte, kAmxTileRows * kRowBytes> a_rest{};
   alignas(64) std::array<std::byte, kBBlock> b_rest{};
   for (std::int64_t r = 0; r < rows; ++r) {
-    std::memcpy(a_rest.data() + r * 64, a + r / kAmxRows * t.a_tile + r % kAmxRows * t.a_row,
+    std::memcpy(a_rest.data() + r * kRowBytes, t.a + r / kAmxRows * a_tile + r % kAmxRows * t.a_row,
                 static_cast<std::size_t>(count * 2));
   }
-  std::memcpy(b_rest.data(), b, static_cast<std::size_t>(ceil_div(count, 2) * kBRow));
+  std::memcpy(b_rest.data(), t.b, static_cast<std::size_t>(ceil_div(count, 2) * kBRow));
   memory_is_written();
-  fold_block<RowTiles, Vectors>(a_rest.data(), 64, kAmxRows * 64, b_rest.data());
+  fold_block<RowTiles, Vectors>(a_rest.data(), kRowBytes, kAmxRows * kRowBytes, b_rest.data());
 }
 
 template <int RowTiles, int Vectors>
-void fold(const AmxTileArgs& t, std::int64_t rows) {
+void fold(TileArgs t, std::int64_t rows) {
   const std::int64_t row_bytes = t.partial_row * 4;
   float* const second = t.partial + kAmxRows * t.partial_row;
   memory_is_written();
@@ -107,16 +108,16 @@ void fold(const AmxTileArgs& t, std::int64_t rows) {
     _tile_zero(2);
     _tile_zero(3);
   }
-  const std::byte* a = t.a;
-  const std::byte* b = t.b;
-  for (std::int64_t block = t.inner / kAmxInner; block > 0; --block, a += t.a_block, b += kBBlock)
-    fold_block<RowTiles, Vectors>(a, t.a_row, t.a_tile, b);
-  if (t.inner % kAmxInner != 0) fold_rest<RowTiles, Vectors>(t, a, b, rows, t.inner % kAmxInner);
+  const std::int64_t a_tile = t.a_panel != 0 ? t.a_panel : kAmxRows * t.a_row;
+  const std::int64_t a_block = t.a_panel != 0 ? kAmxRows * kRowBytes : kRowBytes;
+  const std::int64_t inner = 2 * t.steps + (t.half_step ? 1 : 0);
+  for (std::int64_t block = inner / kAmxInner; block > 0; --block, t.a += a_block, t.b += kBBlock)
+    fold_block<RowTiles, Vectors>(t.a, t.a_row, a_tile, t.b);
+  if (inner % kAmxInner != 0) fold_rest<RowTiles, Vectors>(t, a_tile, rows, inner % kAmxInner);
   _tile_stored(0, t.partial, row_bytes);
   if constexpr (Vectors == 2) _tile_stored(1, t.partial + kLanes, row_bytes);
   if constexpr (RowTiles == 2) _tile_stored(2, second, row_bytes);
   if constexpr (RowTiles == 2 && Vectors == 2) _tile_stored(3, second + kLanes, row_bytes);
-  memory_is_written();
 }
 
 }  // namespace
@@ -132,12 +133,12 @@ AmxTask::~AmxTask() {
   configured_rows = 0;
 }
 
-void amx_fold(const AmxTileArgs& args, std::int64_t rows, std::int64_t vectors) {
+void amx_fold(const TileArgs& t, std::int64_t rows, std::int64_t vectors) {
   configure(rows);
   if (rows > kAmxRows)
-    vectors == 2 ? fold<2, 2>(args, rows) : fold<2, 1>(args, rows);
+    vectors == 2 ? fold<2, 2>(t, rows) : fold<2, 1>(t, rows);
   else
-    vectors == 2 ? fold<1, 2>(args, rows) : fold<1, 1>(args, rows);
+    vectors == 2 ? fold<1, 2>(t, rows) : fold<1, 1>(t, rows);
 }
 
 #else
@@ -146,7 +147,7 @@ bool amx_ready() {
   return false;
 }
 AmxTask::~AmxTask() {}
-void amx_fold(const AmxTileArgs& /*args*/, std::int64_t /*rows*/, std::int64_t /*vectors*/) {}
+void amx_fold(const TileArgs& /*t*/, std::int64_t /*rows*/, std::int64_t /*vectors*/) {}
 
 #endif
 

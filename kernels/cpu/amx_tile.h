@@ -10,7 +10,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <type_traits>
 
 #include "kernels/cpu/matmul_tile.h"
 
@@ -30,9 +29,8 @@ inline constexpr std::int64_t kAmxTileRows = 2 * kAmxRows;
 bool amx_ready();
 
 /// Whether products of this element type go through them.
-template <class Element>
-bool uses_amx() {
-  return std::is_same_v<Element, Bfloat16> && amx_ready();
+inline bool uses_amx(DType type) {
+  return type == DType::kBfloat16 && amx_ready();
 }
 
 /// Leaves the tile registers as a thread that knows nothing of them expects, at the end of its task.
@@ -44,44 +42,25 @@ class AmxTask {
   AmxTask& operator=(const AmxTask&) = delete;
 };
 
-/// One register tile. Distances are in bytes.
-struct AmxTileArgs {
-  const std::byte* a = nullptr;          ///< bf16
-  std::int64_t a_row = 0;                ///< from a row of a tile register to the next
-  std::int64_t a_block = kAmxInner * 2;  ///< to the next kAmxInner inner elements
-  std::int64_t a_tile = 0;               ///< to the next kAmxRows rows
-  const std::byte* b = nullptr;  ///< a panel of matmul_pack.h: pairs of inner indices, kTileColumns of them in a row
-  std::int64_t inner = 0;        ///< elements; beyond them nothing is read
-  bool resume = false;           ///< the fold goes on from `partial`
-  float* partial = nullptr;      ///< [rows, kTileColumns], fp32
-  std::int64_t partial_row = 0;  ///< in floats
-};
-
-/// The folds of `rows` (1 to kAmxTileRows) x `vectors` * 16 (1 or 2) elements, into args.partial. Only with
-/// amx_ready().
-void amx_fold(const AmxTileArgs& args, std::int64_t rows, std::int64_t vectors);
+/// The folds of `rows` (1 to kAmxTileRows) x `vectors` * 16 (1 or 2) elements, into t.partial. The inner dim of a is
+/// dense; or a is packed (pack_amx_rows), t.a is the panel of its first row and t.a_row what is from one row of a block
+/// to the next. Nothing beyond the steps is read. Only with amx_ready().
+void amx_fold(const TileArgs& t, std::int64_t rows, std::int64_t vectors);
 
 /// The same, stored as `output` says.
 template <class Output>
-void run_amx_tile(AmxTileArgs args, std::int64_t rows, std::int64_t vectors, TileOutput output,
+void run_amx_tile(TileArgs t, std::int64_t rows, std::int64_t vectors, TileOutput output,
                   const TileTarget<Output>& target) {
-  if (output == TileOutput::kPartial) {
-    amx_fold(args, rows, vectors);
-    return;
-  }
   alignas(64) float folds[kAmxTileRows * kTileColumns];
-  if (args.resume) {
-    for (std::int64_t r = 0; r < rows; ++r) {
-      for (std::int64_t v = 0; v < vectors * kLanes; v += kLanes)
-        store_lanes(folds + r * kTileColumns + v, load_lanes(args.partial + r * args.partial_row + v));
-    }
+  if (output != TileOutput::kPartial && !t.resume) {
+    t.partial = folds;
+    t.partial_row = kTileColumns;
   }
-  args.partial = folds;
-  args.partial_row = kTileColumns;
-  amx_fold(args, rows, vectors);
+  amx_fold(t, rows, vectors);
+  if (output == TileOutput::kPartial) return;
   for (std::int64_t r = 0; r < rows; ++r) {
     for (std::int64_t v = 0; v < vectors * kLanes; v += kLanes)
-      store_finished(target.c + r * target.c_row + v, load_lanes(folds + r * kTileColumns + v), output,
+      store_finished(target.c + r * target.c_row + v, load_lanes(t.partial + r * t.partial_row + v), output,
                      target.columns - v);
   }
 }

@@ -206,7 +206,7 @@ void AttentionBackwardTask<Element>::add_to_keys(const QueryBlock& block, std::i
   constexpr std::int64_t kStep = PackedHead<Element>::kStep;
   constexpr std::int64_t kPanelBytes = kRowPanel * kQueries / kStep * 4;
   constexpr std::int64_t kAmxPanelBytes = kAmxRows * kQueries / kStep * 4;
-  const bool amx = uses_amx<Element>();
+  const bool amx = uses_amx(dtype_of<Element>());
   const std::int64_t keys = std::min(kKeys, shape_.keys - key);
   BlockProduct product{.a = reinterpret_cast<const std::byte*>(from),
                        .a_row = 4,

@@ -112,51 +112,32 @@ struct BlockProduct {
 /// The rows of a block in groups of one register tile.
 template <class Element>
 RowGroups block_groups(std::int64_t rows) {
-  return {rows, uses_amx<Element>()};
+  return {rows, uses_amx(dtype_of<Element>())};
 }
 
+/// One group of rows of a product, columns [begin, end) of the packed operand; begin is a multiple of kTileColumns.
 template <class Element>
-void multiply_vector_tiles(const BlockProduct& p, RowGroup rows, std::int64_t begin, std::int64_t end) {
-  TileArgs tile{.a = p.a_panel != 0 ? p.a + rows.begin / kRowPanel * p.a_panel + rows.begin % kRowPanel * 4
+void multiply_group(const BlockProduct& p, RowGroup rows, std::int64_t begin, std::int64_t end) {
+  const bool amx = uses_amx(dtype_of<Element>());
+  const std::int64_t panel_rows = amx ? kAmxRows : kRowPanel;
+  TileArgs tile{.a = p.a_panel != 0 ? p.a + rows.begin / panel_rows * p.a_panel + rows.begin % panel_rows * 4
                                     : p.a + rows.begin * p.a_row,
                 .a_row = p.a_row,
                 .a_step = p.a_step,
                 .b_step = kTileColumns * 4,
                 .steps = p.steps,
                 .resume = p.resume,
-                .partial_row = p.out_row};
+                .partial_row = p.out_row,
+                .a_panel = p.a_panel};
   for (std::int64_t c = begin; c < end; c += kTileColumns) {
     tile.b = p.panels + c / kTileColumns * p.panel_bytes;
     tile.partial = p.out + rows.begin * p.out_row + c;
     const std::int64_t vectors = end - c > kLanes ? 2 : 1;
-    tile_function<Element, float>(rows.count, vectors)(tile, TileOutput::kPartial, {});
+    if (amx)
+      amx_fold(tile, rows.count, vectors);
+    else
+      tile_function<Element, float>(rows.count, vectors)(tile, TileOutput::kPartial, {});
   }
-}
-
-inline void multiply_amx_tiles(const BlockProduct& p, RowGroup rows, std::int64_t begin, std::int64_t end) {
-  constexpr std::int64_t kBlockBytes = kAmxRows * kAmxInner * 2;
-  const bool packed = p.a_panel != 0;
-  AmxTileArgs tile{.a = packed ? p.a + rows.begin / kAmxRows * p.a_panel : p.a + rows.begin * p.a_row,
-                   .a_row = p.a_row,
-                   .a_block = packed ? kBlockBytes : kAmxInner * 2,
-                   .a_tile = packed ? p.a_panel : kAmxRows * p.a_row,
-                   .inner = 2 * p.steps,
-                   .resume = p.resume,
-                   .partial_row = p.out_row};
-  for (std::int64_t c = begin; c < end; c += kTileColumns) {
-    tile.b = p.panels + c / kTileColumns * p.panel_bytes;
-    tile.partial = p.out + rows.begin * p.out_row + c;
-    amx_fold(tile, rows.count, end - c > kLanes ? 2 : 1);
-  }
-}
-
-/// One group of rows of a product, columns [begin, end) of the packed operand; begin is a multiple of kTileColumns.
-template <class Element>
-void multiply_group(const BlockProduct& p, RowGroup rows, std::int64_t begin, std::int64_t end) {
-  if (uses_amx<Element>())
-    multiply_amx_tiles(p, rows, begin, end);
-  else
-    multiply_vector_tiles<Element>(p, rows, begin, end);
 }
 
 /// Which keys the rows of one query block see.

@@ -48,21 +48,20 @@ constexpr std::int64_t kAmxPanelBytes = kPackSteps * cpu::kAmxRows * 4 + 64;
 
 // Working memory of one task.
 struct TaskBytes {
-  std::int64_t partial = std::max(kStreamRows * kStreamColumns, kPackRows* kPackColumns) * 4;
-  std::int64_t rows = std::max(kPackRows / cpu::kRowPanel * kRowPanelBytes, kStreamRows* kCopiedRowBytes);
-  std::int64_t columns = kPackColumns / kTileColumns * kColumnPanelBytes;
-
-  TaskBytes() {
-    if (cpu::amx_ready()) {
-      partial = std::max({partial, kAmxStreamRows * kStreamColumns * 4, kAmxPackRows * kAmxPackColumns * 4});
-      rows = std::max(rows, kAmxPackRows / cpu::kAmxRows * kAmxPanelBytes);
-      columns = std::max(columns, kAmxPackColumns / kTileColumns * kColumnPanelBytes);
-    }
-    partial = round_up(partial, 4096);
-    rows = round_up(rows, 4096);
-  }
-  std::int64_t all() const { return partial + rows + columns; }
+  std::int64_t partial = 0;
+  std::int64_t rows = 0;
+  std::int64_t columns = 0;
+  constexpr std::int64_t all() const { return partial + rows + columns; }
 };
+constexpr TaskBytes kTaskBytes{
+    .partial = round_up(std::max(kStreamRows * kStreamColumns, kPackRows* kPackColumns) * 4, 4096),
+    .rows = round_up(std::max(kPackRows / cpu::kRowPanel * kRowPanelBytes, kStreamRows* kCopiedRowBytes), 4096),
+    .columns = kPackColumns / kTileColumns * kColumnPanelBytes};
+constexpr TaskBytes kAmxTaskBytes{
+    .partial = round_up(std::max(kAmxStreamRows * kStreamColumns, kAmxPackRows* kAmxPackColumns) * 4, 4096),
+    .rows = round_up(kAmxPackRows / cpu::kAmxRows * kAmxPanelBytes, 4096),
+    .columns = kAmxPackColumns / kTileColumns * kColumnPanelBytes};
+static_assert(kAmxTaskBytes.all() >= kTaskBytes.all());
 
 std::string pair_of(const Tensor& a, const Tensor& b, const Tensor& c) {
   return fmt::format("{} x {} -> {}", name_of(a.type()), name_of(b.type()), name_of(c.type()));
@@ -126,8 +125,7 @@ struct CpuMatmul::Task {
   float* partial = nullptr;
   std::byte* row_panels = nullptr;
   std::byte* column_panels = nullptr;
-  std::int64_t block_inner = 0;  ///< inner elements of this block
-  std::int64_t fetch_at = 0;     ///< inner index that the next prefetch takes
+  std::int64_t fetch_at = 0;  ///< inner index that the next prefetch takes
   std::int64_t fetch_end = 0;
   std::int64_t fetch_share = 0;
 
@@ -137,7 +135,7 @@ struct CpuMatmul::Task {
     rows = std::min(plan.rows, whole.problem.rows - row);
     column = index % plan.column_tasks * plan.columns;
     columns = std::min(plan.columns, whole.problem.columns - column);
-    const TaskBytes bytes;
+    const TaskBytes& bytes = whole.problem.amx ? kAmxTaskBytes : kTaskBytes;
     partial = reinterpret_cast<float*>(scratch);
     row_panels = scratch + bytes.partial;
     column_panels = row_panels + bytes.rows;
@@ -181,7 +179,6 @@ struct CpuMatmul::Task {
       panel = run.weight + column / kTileColumns * panel_bytes + step * kTileColumns * kStepBytes;
     }
     const bool odd_row = kStep == 2 && inner % 2 != 0 && !run.problem.packs_rows;
-    block_inner = inner;
     cpu::TileArgs tile{.b_step = kTileColumns * kStepBytes,
                        .steps = odd_row ? steps - 1 : steps,
                        .half_step = odd_row,
@@ -216,33 +213,12 @@ struct CpuMatmul::Task {
                   .columns = width};
         prefetch_output(target, group.count);
       }
-      if (run.problem.amx) {
-        cpu::run_amx_tile(amx_args(tile, step, group.begin), group.count, vectors, output, target);
-      } else {
-        set_rows(tile, step, group.begin);
+      set_rows(tile, step, group.begin);
+      if (run.problem.amx)
+        cpu::run_amx_tile(tile, group.count, vectors, output, target);
+      else
         cpu::tile_function<Element, Output>(group.count, vectors)(tile, output, target);
-      }
     }
-  }
-
-  cpu::AmxTileArgs amx_args(const cpu::TileArgs& tile, std::int64_t step, std::int64_t first) const {
-    cpu::AmxTileArgs args{.b = tile.b,
-                          .inner = block_inner,
-                          .resume = tile.resume,
-                          .partial = tile.partial,
-                          .partial_row = tile.partial_row};
-    if (run.problem.packs_rows) {
-      args.a = row_panels + first / cpu::kAmxRows * kAmxPanelBytes;
-      args.a_row = cpu::kAmxInner * 2;
-      args.a_block = cpu::kAmxRows * cpu::kAmxInner * 2;
-      args.a_tile = kAmxPanelBytes;
-    } else {
-      const Tensor& a = run.args.a;
-      args.a_row = a.stride(0) * static_cast<std::int64_t>(sizeof(Element));
-      args.a = static_cast<const std::byte*>(a.data()) + (row + first) * args.a_row + step * kStepBytes;
-      args.a_tile = cpu::kAmxRows * args.a_row;
-    }
-    return args;
   }
 
   // Otherwise the stores at the end of a tile wait for lines of c, one after the other.
@@ -255,6 +231,12 @@ struct CpuMatmul::Task {
   }
 
   void set_rows(cpu::TileArgs& tile, std::int64_t step, std::int64_t first) const {
+    if (run.problem.packs_rows && run.problem.amx) {
+      tile.a = row_panels + first / cpu::kAmxRows * kAmxPanelBytes;
+      tile.a_row = cpu::kAmxInner * 2;
+      tile.a_panel = kAmxPanelBytes;
+      return;
+    }
     if (run.problem.packs_rows) {
       tile.a = row_panels + first / cpu::kRowPanel * kRowPanelBytes + first % cpu::kRowPanel * kStepBytes;
       tile.a_row = kStepBytes;
@@ -310,20 +292,24 @@ struct CpuMatmul::Task {
     return static_cast<const std::byte*>(t.data()) + elements * size_of(t.type());
   }
 
+  // Some rows of a or columns of b, and `inner` elements of them from `step` on.
+  static cpu::PackArgs part_of(const Tensor& t, bool inner_is_last, cpu::RowGroup lines, std::int64_t step,
+                               std::int64_t inner) {
+    const std::int64_t first = step * kStep;
+    return {.source = at(t, inner_is_last ? lines.begin * t.stride(0) + first : first * t.stride(0) + lines.begin),
+            .type = t.type(),
+            .row_elements = t.stride(0),
+            .inner_is_last = inner_is_last,
+            .inner = inner,
+            .columns = lines.count};
+  }
+
   void pack_rows(std::int64_t step, std::int64_t inner) {
-    const Tensor& a = run.args.a;
-    const bool along = !run.args.transpose_a;
-    const std::int64_t offset = along ? row * a.stride(0) + step * kStep : step * kStep * a.stride(0) + row;
-    const cpu::PackArgs args{.source = at(a, offset),
-                             .type = a.type(),
-                             .row_elements = a.stride(0),
-                             .inner_is_last = along,
-                             .inner = inner,
-                             .columns = rows,
-                             .panels = row_panels,
-                             .panel_bytes = run.problem.amx ? kAmxPanelBytes : kRowPanelBytes,
-                             .width = run.problem.amx ? cpu::kAmxRows : cpu::kRowPanel};
-    run.problem.amx ? cpu::pack_amx_rows(args) : cpu::pack(args);
+    cpu::PackArgs part = part_of(run.args.a, !run.args.transpose_a, {row, rows}, step, inner);
+    part.panels = row_panels;
+    part.panel_bytes = run.problem.amx ? kAmxPanelBytes : kRowPanelBytes;
+    part.width = run.problem.amx ? cpu::kAmxRows : cpu::kRowPanel;
+    run.problem.amx ? cpu::pack_amx_rows(part) : cpu::pack(part);
   }
 
   void copy_rows(std::int64_t step, std::int64_t inner) {
@@ -336,22 +322,15 @@ struct CpuMatmul::Task {
   }
 
   void pack_columns(std::int64_t step, std::int64_t inner) {
-    const Tensor& b = run.args.b;
-    const bool along = run.args.transpose_b;
-    const std::int64_t offset = along ? column * b.stride(0) + step * kStep : step * kStep * b.stride(0) + column;
-    cpu::pack({.source = at(b, offset),
-               .type = b.type(),
-               .row_elements = b.stride(0),
-               .inner_is_last = along,
-               .inner = inner,
-               .columns = columns,
-               .panels = column_panels,
-               .panel_bytes = kColumnPanelBytes});
+    cpu::PackArgs part = part_of(run.args.b, run.args.transpose_b, {column, columns}, step, inner);
+    part.panels = column_panels;
+    part.panel_bytes = kColumnPanelBytes;
+    cpu::pack(part);
   }
 };
 
 CpuMatmul::CpuMatmul(ThreadPool& pool) : pool_(pool), scratch_(pool.threads()) {
-  scratch_.reserve(TaskBytes().all());
+  scratch_.reserve(cpu::amx_ready() ? kAmxTaskBytes.all() : kTaskBytes.all());
 }
 
 void CpuMatmul::run(const MatmulArgs& args) {
@@ -372,7 +351,7 @@ void CpuMatmul::run(const MatmulArgs& args) {
   if (quantised) run.scale = args.scale_a.as<float>()[0] * args.scale_b.as<float>()[0];
   const bool packs_weight = args.b_is_weight && !quantised;
   run.inner = args.a.dim(args.transpose_a ? 0 : 1);
-  const bool amx = type == DType::kBfloat16 && cpu::amx_ready();
+  const bool amx = cpu::uses_amx(type);
   run.problem = {.rows = args.c.dim(0),
                  .columns = args.c.dim(1),
                  .steps = ceil_div(run.inner, cpu::step_elements(type)),

@@ -32,6 +32,7 @@ struct TileArgs {
   bool resume = false;           ///< the fold goes on from `partial` instead of +0
   float* partial = nullptr;      ///< fp32, whole vectors per row
   std::int64_t partial_row = 0;  ///< in floats
+  std::int64_t a_panel = 0;      ///< of AMX tiles (amx_tile.h): a is packed, and this lies between its panels
 };
 
 /// How one step of a type is folded: the passes over it, what a pass takes of a word, and how it is added.
