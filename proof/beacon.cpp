@@ -11,17 +11,27 @@ struct Beacon {
   std::string_view name;
   std::int64_t genesis_s;
   std::int64_t period_s;
+  std::int64_t value_bytes;
 };
 // The two public networks of the League of Entropy (https://docs.drand.love).
-constexpr std::array<Beacon, 2> kBeacons{{{"drand-quicknet", 1692803367, 3}, {"drand-default", 1595431050, 30}}};
+constexpr std::array<Beacon, 2> kBeacons{{{"drand-quicknet", 1692803367, 3, 32}, {"drand-default", 1595431050, 30, 32}}};
+
+const Beacon& beacon_named(const std::string& name) {
+  for (const Beacon& beacon : kBeacons) {
+    if (beacon.name == name) return beacon;
+  }
+  throw Error("that beacon is not known").values("drand-quicknet or drand-default", name).at("experiment.beacon");
+}
 
 }  // namespace
 
 std::int64_t beacon_time_s(const std::string& name, std::int64_t round) {
-  for (const Beacon& beacon : kBeacons) {
-    if (beacon.name == name) return beacon.genesis_s + beacon.period_s * (round - 1);
-  }
-  throw Error("that beacon is not known").values("drand-quicknet or drand-default", name).at("experiment.beacon");
+  const Beacon& beacon = beacon_named(name);
+  return beacon.genesis_s + beacon.period_s * (round - 1);
+}
+
+std::int64_t beacon_value_bytes(const std::string& name) {
+  return beacon_named(name).value_bytes;
 }
 
 std::uint64_t seed_from_beacon(const Digest& contract, std::string_view value) {
