@@ -21,6 +21,7 @@ struct StepOutcome {
   bool is_void = false;
   std::string void_parameter;  ///< the first parameter (by name) whose gradient was not finite or out of range
   double gradient_norm = 0;    ///< of the mean gradient, before clipping; 0 when void
+  double move = 0;             ///< Euclidean norm of the change of all master weights; 0 when void
 };
 
 class ShardedOptimizer {
