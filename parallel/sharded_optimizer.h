@@ -68,6 +68,8 @@ class ShardedOptimizer {
   std::vector<std::int64_t> chunk_place_;  // of each chunk in the whole model
   std::vector<double> all_squares_;        // one per chunk of the whole model
   std::vector<AdamwArgs> adamw_args_;
+  std::vector<double> square_moves_;  // by chunk, of the last update
+  std::vector<double> all_moves_;     // one per chunk of the whole model
 };
 
 }  // namespace baekji

@@ -113,8 +113,47 @@ struct Step {
   float clip, learning_rate, beta1, beta2, rest1, rest2, unbias1, unbias2, eps, weight_decay;
 };
 
-void adamw_block(const float* gradient, float* master, float* moment1, float* moment2, std::int64_t size,
-                 const Step& step) {
+// A level of the pair tree. Apart in memory, so that compilers see independent additions.
+void add_pairs(const double* from, double* to, std::int64_t count) {
+  BAEKJI_INDEPENDENT
+  for (std::int64_t i = 0; i < count; ++i) to[i] = from[2 * i] + from[2 * i + 1];
+}
+
+// The pair tree of kBlock values.
+double block_tree(std::array<double, kBlock>& values) {
+  static_assert((kBlock & (kBlock - 1)) == 0);
+  std::array<double, kBlock / 2> half;  // NOLINT(cppcoreguidelines-pro-type-member-init): add_pairs overwrites it
+  double* from = values.data();
+  double* to = half.data();
+  for (std::int64_t count = kBlock / 2; count >= 1; count /= 2) {
+    add_pairs(from, to, count);
+    std::swap(from, to);
+  }
+  return from[0];
+}
+
+// The pair tree of values that come one after another: a stack of the trees of 2^level values, the largest first.
+class PairTree {
+ public:
+  void add(double value) {
+    for (std::uint64_t full = count_++; (full & 1U) != 0; full >>= 1U) value = open_[--height_] + value;
+    open_[height_++] = value;
+  }
+  // A tree without a neighbour takes +0 up to its sister's level, which leaves a square as it is.
+  double root() const {
+    double sum = 0;
+    for (std::size_t i = height_; i > 0; --i) sum = open_[i - 1] + sum;
+    return sum;
+  }
+
+ private:
+  std::array<double, 64> open_{};
+  std::size_t height_ = 0;
+  std::uint64_t count_ = 0;
+};
+
+void adamw_block(const float* gradient, float* master, float* moment1, float* moment2, double* squares,
+                 std::int64_t size, const Step& step) {
   const Step s = step;
   BAEKJI_INDEPENDENT
   for (std::int64_t i = 0; i < size; ++i) {
@@ -124,7 +163,10 @@ void adamw_block(const float* gradient, float* master, float* moment1, float* mo
     const float direction = (m * s.unbias1) / (std::sqrt(v * s.unbias2) + s.eps);
     moment1[i] = m;
     moment2[i] = v;
-    master[i] = master[i] - s.learning_rate * (direction + s.weight_decay * master[i]);
+    const float moved = master[i] - s.learning_rate * (direction + s.weight_decay * master[i]);
+    const double change = static_cast<double>(moved) - static_cast<double>(master[i]);
+    squares[i] = change * change;
+    master[i] = moved;
   }
 }
 
@@ -134,7 +176,7 @@ void round_weights(const float* master, T* weight, std::int64_t size) {
   for (std::int64_t i = 0; i < size; ++i) weight[i] = from_float<T>(master[i]);
 }
 
-void adamw_range(const AdamwArgs& args) {
+double adamw_range(const AdamwArgs& args) {
   const Step step{.clip = args.clip,
                   .learning_rate = args.learning_rate,
                   .beta1 = args.beta1,
@@ -149,17 +191,22 @@ void adamw_range(const AdamwArgs& args) {
   float* moment1 = args.moment1.as<float>();
   float* moment2 = args.moment2.as<float>();
   std::array<float, kBlock> gradient;  // NOLINT(cppcoreguidelines-pro-type-member-init)
+  std::array<double, kBlock> squares;  // NOLINT(cppcoreguidelines-pro-type-member-init)
+  PairTree moved;
   const std::int64_t end = args.begin + args.count;
   for (std::int64_t begin = args.begin; begin < end; begin += kBlock) {
     const std::int64_t size = std::min(kBlock, end - begin);
     read_gradient(args.gradient, begin, size, gradient.data());  // its verdict is square_sums' business
-    adamw_block(gradient.data(), master + begin, moment1 + begin, moment2 + begin, size, step);
+    adamw_block(gradient.data(), master + begin, moment1 + begin, moment2 + begin, squares.data(), size, step);
+    std::fill(squares.begin() + size, squares.end(), 0.0);
+    moved.add(block_tree(squares));
     if (args.weight.defined()) {
       with_storage(args.weight, "adamw", [&]<class T>(std::type_identity<T>) {
         round_weights(static_cast<const float*>(master + begin), args.weight.as<T>() + begin, size);
       });
     }
   }
+  return moved.root();
 }
 
 }  // namespace
@@ -188,10 +235,12 @@ void square_sums(std::span<const SquareSumArgs> args, std::span<SquareSum> resul
   });
 }
 
-void adamw(std::span<const AdamwArgs> args, ThreadPool& pool) {
+void adamw(std::span<const AdamwArgs> args, std::span<double> square_moves, ThreadPool& pool) {
+  require_equal(args.size(), square_moves.size(), "one result for each range", "adamw");
   for (const AdamwArgs& range : args) check_arguments(range);
-  pool.run(static_cast<std::int64_t>(args.size()),
-           [&](std::int64_t i) { adamw_range(args[static_cast<std::size_t>(i)]); });
+  pool.run(static_cast<std::int64_t>(args.size()), [&](std::int64_t i) {
+    square_moves[static_cast<std::size_t>(i)] = adamw_range(args[static_cast<std::size_t>(i)]);
+  });
 }
 
 }  // namespace baekji::cpu
