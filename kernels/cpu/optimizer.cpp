@@ -12,6 +12,7 @@ namespace baekji::cpu {
 namespace {
 
 constexpr std::int64_t kBlock = 1024;  // elements of a gradient held in the first-level cache; a multiple of the lanes
+using Lanes8 = double __attribute__((vector_size(8 * sizeof(double))));
 
 /// Rounds a count of units to the nearest integer, ties to even, and judges it; an unusable value counts 0.
 struct Rounding {
@@ -88,7 +89,6 @@ bool read_gradient(const GradientSource& source, std::int64_t begin, std::int64_
 }
 
 SquareSum square_sum(const SquareSumArgs& args) {
-  using Lanes8 = double __attribute__((vector_size(8 * sizeof(double))));
   std::array<float, kBlock> gradient;  // NOLINT(cppcoreguidelines-pro-type-member-init)
   SquareSum result;
   Lanes8 lanes{};
@@ -113,23 +113,36 @@ struct Step {
   float clip, learning_rate, beta1, beta2, rest1, rest2, unbias1, unbias2, eps, weight_decay;
 };
 
-// A level of the pair tree. Apart in memory, so that compilers see independent additions.
-void add_pairs(const double* from, double* to, std::int64_t count) {
-  BAEKJI_INDEPENDENT
-  for (std::int64_t i = 0; i < count; ++i) to[i] = from[2 * i] + from[2 * i + 1];
+constexpr std::int64_t kPiece = 64;  // elements between whose moves the first additions are made in registers
+
+Lanes8 load_lanes(const double* from) {
+  Lanes8 lanes;
+  std::memcpy(&lanes, from, sizeof lanes);
+  return lanes;
 }
 
-// The pair tree of kBlock values.
-double block_tree(std::array<double, kBlock>& values) {
-  static_assert((kBlock & (kBlock - 1)) == 0);
-  std::array<double, kBlock / 2> half;  // NOLINT(cppcoreguidelines-pro-type-member-init): add_pairs overwrites it
-  double* from = values.data();
-  double* to = half.data();
-  for (std::int64_t count = kBlock / 2; count >= 1; count /= 2) {
-    add_pairs(from, to, count);
-    std::swap(from, to);
+// Sums of neighbours: those of `a`, then those of `b`.
+Lanes8 add_pairs(Lanes8 a, Lanes8 b) {
+  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14) +
+         __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+}
+
+// The pair tree of kPiece values, up to its three highest levels.
+Lanes8 piece_tree(const double* values) {
+  const auto pairs = [&](std::int64_t at) { return add_pairs(load_lanes(values + at), load_lanes(values + at + 8)); };
+  return add_pairs(add_pairs(pairs(0), pairs(16)), add_pairs(pairs(32), pairs(48)));
+}
+
+// The pair tree of kBlock values, of which kPiece at a time came to eight. Overwrites them.
+double block_tree(std::array<double, kBlock / 8>& values) {
+  for (std::int64_t count = kBlock / 8; count > 8; count /= 2) {
+    for (std::int64_t i = 0; i < count; i += 16) {
+      const Lanes8 sum = add_pairs(load_lanes(values.data() + i), load_lanes(values.data() + i + 8));
+      std::memcpy(values.data() + i / 2, &sum, sizeof sum);
+    }
   }
-  return from[0];
+  const double* const v = values.data();
+  return ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
 }
 
 // The pair tree of values that come one after another: a stack of the trees of 2^level values, the largest first.
@@ -152,7 +165,7 @@ class PairTree {
   std::uint64_t count_ = 0;
 };
 
-void adamw_block(const float* gradient, float* master, float* moment1, float* moment2, double* squares,
+void adamw_piece(const float* gradient, float* master, float* moment1, float* moment2, double* squares,
                  std::int64_t size, const Step& step) {
   const Step s = step;
   BAEKJI_INDEPENDENT
@@ -168,6 +181,24 @@ void adamw_block(const float* gradient, float* master, float* moment1, float* mo
     squares[i] = change * change;
     master[i] = moved;
   }
+}
+
+// Returns the block's square move. Piece by piece, so that its additions pass while the next piece comes from memory.
+double adamw_block(const float* gradient, float* master, float* moment1, float* moment2, std::int64_t size,
+                   const Step& step) {
+  std::array<double, kBlock / 8> sums{};
+  std::array<double, kPiece> squares;  // NOLINT(cppcoreguidelines-pro-type-member-init): written before it is read
+  for (std::int64_t at = 0; at < size; at += kPiece) {
+    if (size - at >= kPiece) {
+      adamw_piece(gradient + at, master + at, moment1 + at, moment2 + at, squares.data(), kPiece, step);
+    } else {
+      squares.fill(0.0);
+      adamw_piece(gradient + at, master + at, moment1 + at, moment2 + at, squares.data(), size - at, step);
+    }
+    const Lanes8 eight = piece_tree(squares.data());
+    std::memcpy(sums.data() + at / 8, &eight, sizeof eight);
+  }
+  return block_tree(sums);
 }
 
 template <class T>
@@ -191,15 +222,12 @@ double adamw_range(const AdamwArgs& args) {
   float* moment1 = args.moment1.as<float>();
   float* moment2 = args.moment2.as<float>();
   std::array<float, kBlock> gradient;  // NOLINT(cppcoreguidelines-pro-type-member-init)
-  std::array<double, kBlock> squares;  // NOLINT(cppcoreguidelines-pro-type-member-init)
   PairTree moved;
   const std::int64_t end = args.begin + args.count;
   for (std::int64_t begin = args.begin; begin < end; begin += kBlock) {
     const std::int64_t size = std::min(kBlock, end - begin);
     read_gradient(args.gradient, begin, size, gradient.data());  // its verdict is square_sums' business
-    adamw_block(gradient.data(), master + begin, moment1 + begin, moment2 + begin, squares.data(), size, step);
-    std::fill(squares.begin() + size, squares.end(), 0.0);
-    moved.add(block_tree(squares));
+    moved.add(adamw_block(gradient.data(), master + begin, moment1 + begin, moment2 + begin, size, step));
     if (args.weight.defined()) {
       with_storage(args.weight, "adamw", [&]<class T>(std::type_identity<T>) {
         round_weights(static_cast<const float*>(master + begin), args.weight.as<T>() + begin, size);
