@@ -11,6 +11,7 @@
 #include "proof/merkle_tree.h"
 #include "proof/state_root.h"
 #include "trainer/saved_model.h"
+#include "trainer/verify_rollbacks.h"
 
 namespace baekji {
 namespace {
@@ -69,6 +70,29 @@ std::string open_sequence(const BatchOrder& order, std::int64_t step, std::int64
                      at.begin + at.length - 1, proof.size());
 }
 
+// The tokenizer that lies in the run, and that exports and generation take.
+void check_tokenizer(const RunFolder& folder, const json& contract, VerifyReport& report) {
+  const std::string expected = contract.at("tokenizer").get<std::string>();
+  if (!posix_file_system().exists(folder.tokenizer())) {
+    report.left("tokenizer",
+                fmt::format("{} is not there: the contract's has SHA-256 {}", folder.tokenizer().string(), expected));
+    return;
+  }
+  const std::string found = to_hex(sha256(posix_file_system().read(folder.tokenizer())));
+  if (found == expected)
+    report.pass("tokenizer", expected);
+  else
+    report.fail("tokenizer",
+                fmt::format("tokenizer.model is not the one of the contract: {}, not {}", found, expected));
+}
+
+// At most so many batches may be left out, where the contract says so.
+std::optional<std::int64_t> skip_limit(const json& contract) {
+  const auto it = contract.find("max_skipped_batches");
+  if (it == contract.end()) return std::nullopt;
+  return it->get<std::int64_t>();
+}
+
 }  // namespace
 
 VerifiedRun open_verified(const std::filesystem::path& path, VerifyReport& report) {
@@ -76,8 +100,6 @@ VerifiedRun open_verified(const std::filesystem::path& path, VerifyReport& repor
   Ledger ledger = Ledger::open_read_only(folder.ledger());
   report.pass("ledger", fmt::format("{} records, {} steps, head {}{}", ledger.record_count(), ledger.last_step(),
                                     to_hex(ledger.head()), ledger.torn_bytes() > 0 ? " (its last line is torn)" : ""));
-  for (const BatchRange& range : ledger.skipped().ranges())
-    report.note("rollback", fmt::format("batches {} to {} were left out", range.from, range.to));
   const std::string contract = posix_file_system().read(folder.contract());
   const Digest digest = contract_digest(contract);
   if (digest != ledger.genesis().contract) {
@@ -89,6 +111,8 @@ VerifiedRun open_verified(const std::filesystem::path& path, VerifyReport& repor
   const json members = parse_canonical_json(contract, folder.contract().string());
   require_experiment(experiment, members, folder.experiment().string());
   report.pass("contract", to_hex(digest));
+  check_tokenizer(folder, members, report);
+  report_rollbacks(ledger, skip_limit(members), report);
   const std::uint64_t seed = seed_of(members, ledger.genesis(), report);
   return {.folder = std::move(folder),
           .experiment = std::move(experiment),

@@ -59,6 +59,7 @@ inline void write_run(const Experiment& e, const Forgery& forgery) {
                           }},
                      *world, pool);
   posix_file_system().write(folder.experiment(), resolved_toml(e));
+  posix_file_system().write(folder.tokenizer(), inputs.tokenizer);
   engine.state_changed();
   for (std::int64_t step = 1; step <= e.run.steps; ++step) {
     const RunPosition before = history.position();
@@ -77,16 +78,22 @@ inline void write_run(const Experiment& e, const Forgery& forgery) {
 }
 
 struct Verdict {
-  bool passed = false;
-  std::string text;  // the lines, or the error
+  bool passed = false;  // verified: all that was asked for
+  bool failed = false;  // NOT verified; neither: partly
+  std::string text;     // the lines, or the error
 };
 
-inline Verdict verdict_of(VerifyOptions options) {
+inline Verdict verdict_of(const VerifyOptions& options) {
   Verdict verdict;
   const auto world = make_self_communicator();
   try {
-    verdict.passed = verify(options, {.world = *world}, [&](const std::string& line) { verdict.text += line + "\n"; });
+    const VerifyVerdict came =
+        verify(options, {.world = *world}, [&](const std::string& line) { verdict.text += line + "\n"; });
+    verdict.passed = came.outcome == VerifyOutcome::kVerified;
+    verdict.failed = came.outcome == VerifyOutcome::kFailed;
+    verdict.text += came.last_line + "\n";
   } catch (const Error& error) {
+    verdict.failed = true;
     verdict.text += std::string("error: ") + error.what();
   }
   return verdict;
