@@ -94,11 +94,11 @@ std::vector<bool> segment_verdicts(const std::string& name, std::int64_t segment
             }});
   const Ledger ledger = Ledger::open_read_only(e.output() / "ledger.jsonl");
   const RunInputs inputs = open_inputs(e);
-  const std::vector<Anchor> anchors = anchors_of({e.output()}, ledger, [](const std::string&) { ADD_FAILURE(); });
+  const Anchors anchors = anchors_of({e.output()}, ledger, [](const std::string&) { ADD_FAILURE(); });
   const auto world = make_self_communicator();
   std::vector<bool> good;
   for (std::int64_t i = 0; i < segments; ++i) {
-    const Anchor& anchor = anchors.at(static_cast<std::size_t>(i));
+    const Anchor& anchor = anchors.at(i);
     good.push_back(
         !replay({.experiment = e, .inputs = inputs, .ledger = ledger, .anchor = anchor, .last = i + 1, .kernels = {}},
                 *world)
@@ -193,8 +193,8 @@ TEST_F(SignedRun, TwoLedgersForOneRun) {
 TEST_F(SignedRun, ContractChangedAfterTheBeacon) {
   const std::int64_t round = 1000000, round_s = beacon_time_s("drand-quicknet", round);
   const std::vector<std::string> common{"experiment.seed=0", "experiment.beacon='drand-quicknet'",
-                                        fmt::format("experiment.beacon_round={}", round), "run.beacon_value='aa55'",
-                                        signing_};
+                                        fmt::format("experiment.beacon_round={}", round),
+                                        std::string("run.beacon_value='aa55" + std::string(60, '0') + "'"), signing_};
   const auto write_note_of = [&](const Experiment& e, std::int64_t time_s) {
     SignedNote note{.text = contract_note_text(open_contract(e).digest), .signatures = {}};
     sign_note(note, kContractNoteName, test_key(keys_, "owner"));
