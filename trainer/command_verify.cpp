@@ -72,15 +72,7 @@ void add_verify_command(CLI::App& app) {
   CLI::App* command =
       app.add_subcommand("verify", "check a run: ledger, contract, step 0, data, pieces of its training");
   command->add_option("run", options.run, "run folder")->required();
-  command->add_option("--key", options.signatures.public_key, "the owner's public key (PEM): check the signed log");
-  command->add_option("--witness", options.signatures.witnesses, "a witness and its public key: NAME=PEM");
-  command->add_option("--witnessed", options.signatures.witnessed,
-                      "an earlier checkpoint of the log: the ledger must begin with what it covers");
-  auto* attested = command->add_option("--attestations", options.signatures.attestations, "folder of `baekji attest`");
-  auto* attested_key = command->add_option("--attestation-key", options.signatures.attestation_key,
-                                           "the public key (P-256, PEM) that signed them");
-  attested->needs(attested_key);
-  attested_key->needs(attested);
+  add_signature_options(*command, options.signatures);
   command->add_flag("--genesis", options.genesis, "regenerate step 0 from the seed");
   command->add_flag("--data", options.data, "check batches of sampled steps, and every document of the token stores");
   command->add_option("--samples", options.samples, "steps that --data samples")->capture_default_str();
