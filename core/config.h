@@ -40,6 +40,7 @@ class ConfigReader {
   void field(const char* key, std::string& value, const char* help);
   void field(const char* key, std::vector<double>& value, const char* help);
   void field(const char* key, std::vector<std::int64_t>& value, const char* help);
+  void field(const char* key, std::vector<std::string>& value, const char* help);
   /// A string that must be one of `words`.
   void choice(const char* key, std::string& value, std::initializer_list<const char*> words, const char* help);
 

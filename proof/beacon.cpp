@@ -25,6 +25,11 @@ std::int64_t beacon_time_s(const std::string& name, std::int64_t round) {
 }
 
 std::uint64_t seed_from_beacon(const Digest& contract, std::string_view value) {
+  if (value.size() != kBeaconValueBytes) {
+    throw Error("not the value of a beacon's round")
+        .values(fmt::format("{} bytes", kBeaconValueBytes), fmt::format("{} bytes", value.size()))
+        .at("the beacon's value");
+  }
   Sha256 hash;
   const Digest digest = hash.add(std::as_bytes(std::span(contract))).add(value).finish();
   std::uint64_t seed = 0;

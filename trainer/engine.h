@@ -32,6 +32,7 @@ struct StepResult {
   StepOutcome outcome;
   double learning_rate = 0;
   std::int64_t tokens = 0;
+  Digest batch_root{};  ///< of the sequences as the ranks read them: docs/formats/batch-order.md
 };
 
 /// The activations, batches and schedule of one training stage's shape, on one rank.

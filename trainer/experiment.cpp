@@ -78,6 +78,11 @@ void validate_run(const RunConfig& r, const LogConfig& log, const std::string& p
   require(r.evaluate_sequences >= 1, "evaluate_sequences >= 1", r.evaluate_sequences);
   require(r.max_void_steps >= 1, "max_void_steps >= 1", r.max_void_steps);
   require(r.collective_limit_s >= 1, "collective_limit_s >= 1", r.collective_limit_s);
+  try {
+    for (const std::string& digest : r.kernel_sets) (void)parse_digest(digest);
+  } catch (Error& error) {
+    throw error.at(place + " kernel_sets");
+  }
   require(log.every >= 1, "log.every >= 1", log.every);
   require(log.detail_every >= 0, "log.detail_every >= 0", log.detail_every);
 }
@@ -104,7 +109,8 @@ void validate_seed(const Experiment& e, const std::string& place) {
   if (id.beacon.empty())
     throw Error("a beacon's value without a beacon").values("experiment.beacon", "none").at(e.place + " [run]");
   try {
-    (void)hex_to_bytes(e.run.beacon_value);
+    require_equal(kBeaconValueBytes, hex_to_bytes(e.run.beacon_value).size(),
+                  "not the value of a beacon's round (bytes)", "");
   } catch (Error& error) {
     throw error.at(e.place + " [run] beacon_value");
   }

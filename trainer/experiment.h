@@ -94,6 +94,7 @@ struct RunConfig {
   std::int64_t collective_limit_s = 600;
   std::string signing_key;
   std::string contract_note;
+  std::vector<std::string> kernel_sets;
 
   template <class V>
   void visit(V& v) {
@@ -111,6 +112,8 @@ struct RunConfig {
     v.field("collective_limit_s", collective_limit_s, "seconds that a rank waits for the others before the job ends");
     v.field("signing_key", signing_key, "PEM file of the Ed25519 private key that signs the run's log; empty: no log");
     v.field("contract_note", contract_note, "signed contract note that the run folder gets a copy of; empty: none");
+    v.field("kernel_sets", kernel_sets,
+            "digests of kernel sets (`baekji contract` prints one) that the run may go on under with its work proved");
   }
   /// Whether a save may be due that training does not end with: the last one has nothing to go on beside.
   bool saves_beside_training() const { return async_save && checkpoint_every > 0 && checkpoint_every < steps; }

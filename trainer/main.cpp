@@ -19,6 +19,7 @@ int main(int argc, char** argv) {
   baekji::add_inspect_command(app);
   baekji::add_keys_command(app);
   baekji::add_contract_command(app);
+  baekji::add_log_command(app);
   baekji::add_verify_command(app);
   baekji::add_open_command(app);
   baekji::add_chunks_command(app);

@@ -83,6 +83,8 @@ ModelExport::ModelExport(const RunFolder& folder, const Options& options, Thread
         .values("an EOS piece", "none")
         .at(folder.tokenizer().string());
   }
+  if (info().step < 1)
+    throw Error("an export is of a trained state").values("step >= 1", fmt::format("{}", info().step));
   check_contract(folder);
   check_loaded_state(checkpoint_.info(), saved_state_root(checkpoint_, pool));
   const std::vector<NamedWeight> names = hugging_face_names(experiment_.model);
@@ -116,7 +118,7 @@ void ModelExport::check_contract(const RunFolder& folder) const {
 }
 
 HuggingFaceModel ModelExport::described() const {
-  const TrainingStage& stage = experiment_.stage(std::max<std::int64_t>(info().step, 1));
+  const TrainingStage& stage = experiment_.stage(info().step);
   // An EOS stands before every document in training, and the tokenizer's own BOS never occurs: a text begins with EOS.
   return {.model = experiment_.model,
           .type = type_,
