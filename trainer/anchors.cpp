@@ -32,15 +32,11 @@ Anchor open_anchor(const std::filesystem::path& path, std::int64_t step, const L
 
 }  // namespace
 
-std::filesystem::path opened_folder(const RunFolder& folder) {
-  return folder.root / "opened";
-}
-
 Anchors anchors_of(const RunFolder& folder, const Ledger& ledger,
                    const std::function<void(const std::string&)>& problem) {
   Anchors anchors;
   anchors[0] = Anchor{.position = {}, .root = ledger.genesis().state_root};
-  for (const std::filesystem::path& directory : {folder.checkpoints(), opened_folder(folder)}) {
+  for (const std::filesystem::path& directory : {folder.checkpoints(), folder.opened()}) {
     const CheckpointStore store(directory);
     for (const std::int64_t step : store.list()) {
       try {

@@ -25,9 +25,6 @@ struct Anchor {
   std::int64_t step() const { return position.step; }
 };
 
-/// Where `baekji open` puts states that the owner made again.
-std::filesystem::path opened_folder(const RunFolder& folder);
-
 /// By step; step 0 is always there, and comes from the seed alone.
 using Anchors = std::map<std::int64_t, Anchor>;
 /// The anchors in checkpoints/ and opened/. `problem` is told of each folder there that is none, and why: the name, the

@@ -56,18 +56,6 @@ void run_verify(const VerifyArguments& arguments) {
   if (verdict.outcome != VerifyOutcome::kVerified) throw CLI::RuntimeError(static_cast<int>(verdict.outcome));
 }
 
-void add_signature_options(CLI::App& command, SignatureOptions& options) {
-  command.add_option("--key", options.public_key, "the owner's public key (PEM): check the signed log");
-  command.add_option("--witness", options.witnesses, "a witness and its public key: NAME=PEM");
-  command.add_option("--witnessed", options.witnessed,
-                     "an earlier checkpoint of the log: the ledger must begin with what it covers");
-  auto* attested = command.add_option("--attestations", options.attestations, "folder of `baekji attest`");
-  auto* attested_key =
-      command.add_option("--attestation-key", options.attestation_key, "the public key (P-256, PEM) that signed them");
-  attested->needs(attested_key);
-  attested_key->needs(attested);
-}
-
 void add_replay_options(CLI::App& command, VerifyArguments& arguments) {
   VerifyOptions& options = arguments.options;
   command.add_option("--replay", arguments.replay,

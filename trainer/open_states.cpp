@@ -37,10 +37,10 @@ class Opening {
         quiet_({}),
         run_(open_verified(options.run, quiet_)),
         inputs_(open_verified_inputs(run_)),
-        store_(options.output.empty() ? opened_folder(run_.folder) : options.output),
+        store_(options.output.empty() ? run_.folder.opened() : options.output),
         experiment_(under_layout(run_, options.layout)) {
     ThreadPool pool(1);
-    kernels_ = kernel_set_of(*make_kernels(run_.experiment.layout, pool, job_.machine));
+    kernels_ = kernel_set_of(*make_kernels(experiment_.layout, pool, job_.machine));
   }
 
   void open(const std::vector<std::int64_t>& steps) {

@@ -1,7 +1,6 @@
 #include "trainer/verify.h"
 
 #include <cmath>
-#include <set>
 
 #include "parallel/gather_text.h"
 #include "trainer/layout.h"
@@ -17,8 +16,14 @@
 namespace baekji {
 namespace {
 
-std::set<Digest> admissible_kernel_sets(const VerifiedRun& run) {
-  return {kernel_set_digest(run.ledger.genesis().kernel_set)};
+// None where the owner's opening of the log is not good: then nobody vouched for any.
+AdmissibleKernelSets vouched_for(const VerifiedRun& run, const SignatureOptions& options, VerifyReport& report) {
+  try {
+    return admissible_kernel_sets(run, options);
+  } catch (const Error& error) {
+    report.left("kernels", fmt::format("which are admissible is not known: {}", error.what()));
+    return {};
+  }
 }
 
 class Verification {
@@ -36,7 +41,7 @@ class Verification {
           .at("--replay");
     }
     if (leads()) check_alone();
-    RunKernels kernels(run_.ledger, admissible_kernel_sets(run_));
+    RunKernels kernels(run_.ledger, vouched_for(run_, options_.signatures, report_));
     if (trains()) kernels.replay_under(mine());
     if (leads()) kernels.report(report_);
     if (trains()) train_again(kernels);
@@ -58,7 +63,7 @@ class Verification {
 
   KernelSet mine() const {
     ThreadPool pool(1);
-    return kernel_set_of(*make_kernels(run_.experiment.layout, pool, job_.machine));
+    return kernel_set_of(*make_kernels(under_layout(run_, options_.layout).layout, pool, job_.machine));
   }
 
   void train_again(const RunKernels& kernels) {

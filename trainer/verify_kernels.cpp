@@ -17,7 +17,7 @@ std::string in_short(const Digest& digest) {
 
 }  // namespace
 
-RunKernels::RunKernels(const Ledger& ledger, std::set<Digest> admissible)
+RunKernels::RunKernels(const Ledger& ledger, AdmissibleKernelSets admissible)
     : ledger_(ledger), admissible_(std::move(admissible)) {
   for (std::int64_t step = 1; step <= ledger_.last_step(); ++step) {
     const KernelSet& kernels = kernel_set_at(ledger_, step);

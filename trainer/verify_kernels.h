@@ -4,12 +4,13 @@
 
 #include <cstdint>
 #include <map>
-#include <set>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/digest.h"
 #include "proof/ledger.h"
+#include "proof/log_keys.h"
 #include "trainer/verify_report.h"
 
 namespace baekji {
@@ -23,8 +24,8 @@ struct PieceKernels {
 
 class RunKernels {
  public:
-  /// `admissible`: digests. The ledger outlives the object.
-  RunKernels(const Ledger& ledger, std::set<Digest> admissible);
+  /// The ledger outlives the object.
+  RunKernels(const Ledger& ledger, AdmissibleKernelSets admissible);
 
   /// Where the run is replayed.
   void replay_under(const KernelSet& mine) { mine_ = mine; }
@@ -44,7 +45,7 @@ class RunKernels {
   bool is_mine(const Part& part) const { return !mine_ || *part.kernels == *mine_; }
 
   const Ledger& ledger_;
-  std::set<Digest> admissible_;
+  AdmissibleKernelSets admissible_;
   std::optional<KernelSet> mine_;
   std::vector<Part> parts_;
 };

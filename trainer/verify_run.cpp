@@ -153,7 +153,10 @@ void verify_genesis(const VerifiedRun& run, ThreadPool& pool, VerifyReport& repo
 }
 
 RunInputs open_verified_inputs(const VerifiedRun& run) {
-  RunInputs inputs = open_inputs(run.experiment);
+  Experiment experiment = run.experiment;
+  // The value that the ledger began with, whatever the file says.
+  experiment.run.beacon_value = bytes_to_hex(run.ledger.genesis().beacon_value);
+  RunInputs inputs = open_inputs(experiment);
   if (inputs.digest != run.ledger.genesis().contract) {
     throw Error("the data files or the tokenizer are not those of the contract")
         .values(to_hex(run.ledger.genesis().contract), to_hex(inputs.digest))
