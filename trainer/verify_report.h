@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "core/printable.h"
+
 namespace baekji {
 
 class VerifyReport {
@@ -24,7 +26,7 @@ class VerifyReport {
 
  private:
   void line(std::string_view verdict, std::string_view check, const std::string& text) const {
-    if (say_) say_(fmt::format("{:<5} {:<10} {}", verdict, check, text));
+    if (say_) say_(fmt::format("{:<5} {:<10} {}", verdict, check, printable_lines(text)));
   }
 
   Say say_;
