@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/printable.h"
 
 namespace baekji {
 namespace {
@@ -98,7 +99,12 @@ VerifyOutcome VerifyReport::outcome() const {
   return left_.empty() ? VerifyOutcome::kVerified : VerifyOutcome::kPartly;
 }
 
+// Whatever stands in a text: one line.
 std::string VerifyReport::last_line() const {
+  return printable(composed_last_line());
+}
+
+std::string VerifyReport::composed_last_line() const {
   if (outcome() == VerifyOutcome::kFailed) return "NOT verified: " + listed(failed_, "; ");
   if (outcome() == VerifyOutcome::kPartly)
     return fmt::format("partly verified: {}; not verified: {}", listed(passed_, ", "), listed(left_, "; "));
@@ -111,7 +117,7 @@ std::string VerifyReport::last_line() const {
 }
 
 void VerifyReport::tell(std::string_view verdict, std::string_view check, const std::string& text) const {
-  if (say_) say_(fmt::format("{:<5} {:<10} {}", verdict, check, text));
+  if (say_) say_(fmt::format("{:<5} {:<10} {}", verdict, check, printable_lines(text)));
 }
 
 }  // namespace baekji

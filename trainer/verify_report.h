@@ -53,6 +53,7 @@ class VerifyReport {
  private:
   using Checks = std::vector<std::pair<std::string, std::string>>;  // the check, what the last line says of it
   bool proved(const std::string& name) const;
+  std::string composed_last_line() const;
 
   Say say_;
   std::set<std::string> required_;

@@ -50,13 +50,14 @@ std::uint64_t seed_of(const json& contract, const GenesisRecord& genesis, Verify
 }
 
 // One sequence of a batch, opened from the root that the ledger has: where its tokens are, with the proof.
-std::string open_sequence(const BatchOrder& order, std::int64_t step, std::int64_t batch, const Digest& root,
+std::string open_sequence(const Loader& loader, std::int64_t step, std::int64_t batch, const Digest& root,
                           const std::string& nonce) {
+  const BatchOrder& order = loader.order();
   const std::int64_t count = order.stage(batch).global_batch;
   const RandomStream stream("baekji.verify.sequence", 0, nonce);
   const auto index =
       static_cast<std::int64_t>(stream.below(static_cast<std::uint64_t>(step), static_cast<std::uint64_t>(count)));
-  const auto leaf = [&](std::int64_t i) { return merkle_leaf(sequence_bytes(order.at(batch, i))); };
+  const auto leaf = [&](std::int64_t i) { return loader.sequence_leaf(batch, i); };
   const std::vector<Digest> proof = inclusion_proof(index, count, [&](std::int64_t height, std::int64_t node) {
     MerkleBuilder tree;
     for (std::int64_t i = node << height; i < (node + 1) << height; ++i) tree.add(leaf(i));
@@ -177,14 +178,14 @@ void verify_data(const VerifiedRun& run, const RunInputs& inputs, const std::str
     for (std::int64_t i = 0; i < count; ++i) {
       const std::int64_t step = 1 + static_cast<std::int64_t>(drawn(static_cast<std::uint64_t>(i)));
       const std::int64_t batch = run.ledger.skipped().batch_of(step);
-      const Digest expected = batch_root(order, batch);
+      const Digest expected = inputs.loader.batch_root(batch);
       const StepRecord record = parse_step_body(run.ledger.find_step(step).value(), run.folder.ledger().string());
       if (record.batch_root == expected) {
-        opened = open_sequence(order, step, batch, record.batch_root, nonce);
+        opened = open_sequence(inputs.loader, step, batch, record.batch_root, nonce);
         continue;
       }
       ++wrong;
-      report.fail("batches", fmt::format("step {}: the ledger has {}, the batch order gives {}", step,
+      report.fail("batches", fmt::format("step {}: the ledger has {}, the batch order and the stores give {}", step,
                                          to_hex(record.batch_root), to_hex(expected)));
     }
   }

@@ -48,17 +48,17 @@ TEST(Attack, WeightsSwappedEarlyOrLateAreInEveryChallenge) {
 
 TEST(Attack, OneBatchSubstituted) {
   const Experiment hidden = eight_steps("substituted");
-  write_run(hidden, {.batch = [](std::int64_t step) { return step == 5 ? 50 : step; }});
+  const RunInputs inputs = open_inputs(hidden);
+  write_run(hidden, {.batch = [](std::int64_t step) { return step == 5 ? 50 : step; },
+                     .record =
+                         [&](StepRecord& record) {
+                           if (record.step == 5) record.batch_root = inputs.loader.batch_root(5);
+                         }});
   const Verdict replayed = verdict_of({.run = hidden.output(), .data = true, .samples = 8, .replay = std::pair(4, 6)});
   EXPECT_FALSE(replayed.passed);
   EXPECT_THAT(replayed.text, AllOf(HasSubstr("ok    batches"), HasSubstr("step 5 differs in")));
   const Experiment told = eight_steps("substituted_and_told");
-  const RunInputs inputs = open_inputs(told);
-  write_run(told, {.batch = [](std::int64_t step) { return step == 5 ? 50 : step; },
-                   .record =
-                       [&](StepRecord& record) {
-                         if (record.step == 5) record.batch_root = batch_root(inputs.loader.order(), 50);
-                       }});
+  write_run(told, {.batch = [](std::int64_t step) { return step == 5 ? 50 : step; }});
   const Verdict data = verdict_of({.run = told.output(), .data = true, .samples = 8});
   EXPECT_FALSE(data.passed);
   EXPECT_THAT(data.text, HasSubstr("FAIL  batches    step 5"));

@@ -51,7 +51,7 @@ TEST(Verify, ARollbackReplays) {
   for (std::int64_t step = 1; step <= 8; ++step) {
     const StepRecord record = parse_step_body(ledger.find_step(step).value(), "");
     const std::int64_t batch = step <= 3 ? step : step + 3;
-    EXPECT_EQ(record.batch_root, batch_root(inputs.loader.order(), batch)) << step;
+    EXPECT_EQ(record.batch_root, inputs.loader.batch_root(batch)) << step;
     EXPECT_EQ(record.position, inputs.loader.order().data_position(batch)) << step;
   }
   const Verdict verdict =
