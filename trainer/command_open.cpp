@@ -38,6 +38,7 @@ void add_open_command(CLI::App& app) {
       ->required();
   command->add_option("--output", options->output, "folder for the states; without it RUN/opened");
   command->add_option("--layout", options->layout, "keys of [layout] to train under: pipeline=2,tensor=2");
+  command->add_option("--store", options->stores, "where a token store of the run is on this machine: NAME=PATH");
   command->callback([options] { open(*options); });
 }
 

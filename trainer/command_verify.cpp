@@ -101,6 +101,7 @@ void add_verify_command(CLI::App& app) {
   command->add_option("--samples", options.samples, "steps that --data samples")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  command->add_option("--store", options.stores, "where a token store of the run is on this machine: NAME=PATH");
   add_replay_options(*command, *arguments);
   command->add_option("--require", options.require,
                       fmt::format("checks that must be proved, or the run is NOT verified: some of {}",

@@ -7,6 +7,7 @@
 #include "trainer/memory_plan.h"
 #include "trainer/rank_kernels.h"
 #include "trainer/replay.h"
+#include "trainer/run_experiment.h"
 #include "trainer/verify_pieces.h"
 #include "trainer/verify_run.h"
 
@@ -29,6 +30,11 @@ void save_state(CheckpointStore& store, const CheckpointInfo& info, Execution& r
   while (!saver.advance()) continue;
 }
 
+const VerifiedRun& with_stores(VerifiedRun& run, const std::vector<std::string>& stores) {
+  use_stores(run.experiment, stores);
+  return run;
+}
+
 class Opening {
  public:
   Opening(const OpenOptions& options, const VerifyJob& job, const std::function<void(const std::string&)>& say)
@@ -36,7 +42,7 @@ class Opening {
         say_(job.world.rank() == 0 ? say : [](const std::string&) {}),
         quiet_({}),
         run_(open_verified(options.run, quiet_)),
-        inputs_(open_verified_inputs(run_)),
+        inputs_(open_verified_inputs(with_stores(run_, options.stores))),
         store_(options.output.empty() ? run_.folder.opened() : options.output),
         experiment_(under_layout(run_, options.layout)) {
     ThreadPool pool(1);

@@ -17,6 +17,7 @@ struct OpenOptions {
   std::vector<std::int64_t> steps;  ///< drawn: of each the committed state at or before the step before it is opened
   std::filesystem::path output;     ///< empty: RUN/opened
   std::vector<std::string> layout;  ///< keys of [layout] to train under
+  std::vector<std::string> stores;  ///< where token stores are on this machine: "NAME=PATH"
 };
 
 /// Trains from the nearest state that is there to each that is wanted, holds every record and root on the way against

@@ -6,6 +6,7 @@
 #include "trainer/layout.h"
 #include "trainer/memory_plan.h"
 #include "trainer/rank_kernels.h"
+#include "trainer/run_experiment.h"
 #include "trainer/verify_against.h"
 #include "trainer/verify_challenge.h"
 #include "trainer/verify_pieces.h"
@@ -30,6 +31,7 @@ class Verification {
  public:
   Verification(const VerifyOptions& options, const VerifyJob& job, VerifyReport& report)
       : options_(options), job_(job), report_(report), run_(open_verified(options.run, report)) {
+    use_stores(run_.experiment, options.stores);
     nonce_ = options.nonce;
     if (nonce_.empty() && leads()) nonce_ = fresh_nonce();
   }

@@ -9,6 +9,7 @@
 
 #include "parallel/gather_text.h"
 #include "trainer/layout.h"
+#include "trainer/run_experiment.h"
 
 namespace baekji {
 namespace {
@@ -37,14 +38,8 @@ bool follows_from_the_contract(const std::vector<std::string>& members) {
 
 }  // namespace
 
-// What decides no bit falls back to one plain rank, and then to what was asked for.
 Experiment under_layout(const VerifiedRun& run, const std::vector<std::string>& layout) {
-  std::vector<std::string> overrides{
-      "layout.data=1",           "layout.tensor=1",         "layout.pipeline=1",
-      "layout.virtual_stages=1", "layout.zero=0",           "layout.schedule='1f1b'",
-      "layout.schedule_file=''", "layout.recompute='none'", "layout.layers_per_stage=[]"};
-  for (const std::string& key : layout) overrides.push_back("layout." + key);
-  return load_experiment(run.folder.experiment(), overrides);
+  return load_run_experiment(run.folder.root, layout);
 }
 
 MachineShare share_of(const VerifyJob& job, const Communicator& world) {

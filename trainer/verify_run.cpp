@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "core/printable.h"
 #include "core/random.h"
 #include "model/parameters.h"
 #include "proof/beacon.h"
@@ -10,6 +11,7 @@
 #include "proof/genesis.h"
 #include "proof/merkle_tree.h"
 #include "proof/state_root.h"
+#include "trainer/run_experiment.h"
 #include "trainer/saved_model.h"
 #include "trainer/verify_rollbacks.h"
 
@@ -67,7 +69,7 @@ std::string open_sequence(const Loader& loader, std::int64_t step, std::int64_t 
     throw Error("a sequence is not in the batch of its step").at(fmt::format("step {}, sequence {}", step, index));
   const SequencePosition at = order.at(batch, index);
   return fmt::format("step {} sequence {} opens to source {}, pass {}, tokens {} to {}, with {} hashes", step, index,
-                     order.sources()[static_cast<std::size_t>(at.source)].name, at.pass, at.begin,
+                     printable(order.sources()[static_cast<std::size_t>(at.source)].name), at.pass, at.begin,
                      at.begin + at.length - 1, proof.size());
 }
 
@@ -108,7 +110,7 @@ VerifiedRun open_verified(const std::filesystem::path& path, VerifyReport& repor
         .values(to_hex(ledger.genesis().contract), to_hex(digest))
         .at(folder.contract().string());
   }
-  Experiment experiment = load_experiment(folder.experiment(), {});
+  Experiment experiment = load_run_experiment(folder.root, {});
   const json members = parse_canonical_json(contract, folder.contract().string());
   require_experiment(experiment, members, folder.experiment().string());
   report.pass("contract", to_hex(digest));
@@ -193,7 +195,7 @@ void verify_data(const VerifiedRun& run, const RunInputs& inputs, const std::str
     report.pass("batches", fmt::format("{} of {} steps, drawn by nonce {}; {}", count, steps, nonce, opened));
   for (std::size_t i = 0; i < inputs.loader.stores().size(); ++i) {
     const TokenStore& store = inputs.loader.stores()[i];
-    const std::string& name = order.sources()[i].name;
+    const std::string name = printable(order.sources()[i].name);
     try {
       store.verify({});
       report.pass("documents", fmt::format("{}: {} documents, {} tokens give root {}", name, store.info().documents,
