@@ -46,8 +46,10 @@ bool is_seed_line(std::string_view line) {
          line.substr(space + 1) == std::to_string(round);
 }
 
+// Nothing good when the contract has neither of the two, or both.
 std::string seed_line(const json& contract) {
-  if (!contract.contains("beacon")) return "seed";
+  if (contract.contains("beacon") == contract.contains("seed")) return "";
+  if (contract.contains("seed")) return "seed";
   const json& beacon = contract["beacon"];
   return fmt::format("beacon {} {}", beacon.at("name").get<std::string>(), beacon.at("round").get<std::int64_t>());
 }

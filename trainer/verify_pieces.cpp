@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "core/untrusted_file.h"
+#include "core/untrusted_json.h"
 #include "parallel/gather_text.h"
 #include "trainer/layout.h"
 #include "trainer/run_experiment.h"
@@ -14,16 +16,27 @@
 namespace baekji {
 namespace {
 
-// The median of the run's own steps, in seconds, as its owner says; 0 when it left no metrics.
-double claimed_seconds_per_step(const RunFolder& folder) {
-  std::ifstream file(folder.metrics());
+// What each step took, in seconds, as the run's owner says. Her file may be anything.
+std::vector<double> claimed_seconds(const std::filesystem::path& metrics) {
   std::vector<double> seconds;
-  for (std::string line; std::getline(file, line);) {
-    const auto step = nlohmann::json::parse(line, nullptr, false);
-    if (!step.is_object() || !step.contains("step_s") || !step["step_s"].is_number()) continue;
-    const double value = step["step_s"].get<double>();
-    if (std::isfinite(value) && value > 0) seconds.push_back(value);
+  try {
+    require_regular_file(metrics);
+    std::ifstream file(metrics);
+    for (std::string line; read_line(file, line, metrics.string());) {
+      const auto step = try_parse_json(line);
+      if (!step || !step->is_object() || !step->contains("step_s") || !step->at("step_s").is_number()) continue;
+      const auto value = step->at("step_s").get<double>();
+      if (std::isfinite(value) && value > 0) seconds.push_back(value);
+    }
+  } catch (const Error&) {
+    seconds.clear();  // no estimate then
   }
+  return seconds;
+}
+
+// The median; 0 when there are none.
+double claimed_seconds_per_step(const RunFolder& folder) {
+  std::vector<double> seconds = claimed_seconds(folder.metrics());
   if (seconds.empty()) return 0;
   const auto middle = seconds.begin() + std::ssize(seconds) / 2;
   std::nth_element(seconds.begin(), middle, seconds.end());

@@ -5,6 +5,7 @@
 
 #include "core/printable.h"
 #include "core/random.h"
+#include "core/untrusted_file.h"
 #include "model/parameters.h"
 #include "proof/beacon.h"
 #include "proof/contract.h"
@@ -81,7 +82,7 @@ void check_tokenizer(const RunFolder& folder, const json& contract, VerifyReport
                 fmt::format("{} is not there: the contract's has SHA-256 {}", folder.tokenizer().string(), expected));
     return;
   }
-  const std::string found = to_hex(sha256(posix_file_system().read(folder.tokenizer())));
+  const std::string found = to_hex(sha256(read_untrusted(folder.tokenizer(), kMostTokenizerBytes)));
   if (found == expected)
     report.pass("tokenizer", expected);
   else

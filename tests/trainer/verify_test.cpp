@@ -67,13 +67,19 @@ TEST(Verify, ARollbackReplays) {
 TEST(Verify, ASeedFromABeaconBindsTheContract) {
   const Keys beacon{"experiment.seed=0", "experiment.beacon='drand-quicknet'", "experiment.beacon_round=1000000"};
   Keys with_value = beacon;
-  with_value.push_back(std::string("run.beacon_value='00ff10" + std::string(58, '0') + "'"));
+  with_value.push_back("run.beacon_value='" + std::string(64, 'b') + "'");
   EXPECT_THROW(train_alone(eight_steps("beacon", beacon)), Error);
+  // Another length would be another seed to choose.
+  for (const std::size_t digits : {2, 62, 66, 128}) {
+    Keys other = beacon;
+    other.push_back("run.beacon_value='" + std::string(digits, 'b') + "'");
+    EXPECT_THROW(eight_steps("beacon", other), Error) << digits;
+  }
   const Experiment e = eight_steps("beacon", with_value);
   train_alone(e);
   const Verdict verdict = verdict_of({.run = e.output(), .genesis = true, .replay = std::pair(6, 8)});
   EXPECT_TRUE(verdict.passed) << verdict.text;
-  EXPECT_THAT(verdict.text, AllOf(HasSubstr("round 1000000"), HasSubstr("value 00ff10")));
+  EXPECT_THAT(verdict.text, AllOf(HasSubstr("round 1000000"), HasSubstr("value " + std::string(64, 'b'))));
 }
 
 }  // namespace
