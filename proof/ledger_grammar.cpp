@@ -38,12 +38,6 @@ double rollback_freedom_bits(std::int64_t last) {
   return kBitsPerNat * log_f64(n * (n + 1) * (n + 2) / 6);
 }
 
-std::int64_t count_of(const SkippedBatches& skipped) {
-  std::int64_t count = 0;
-  for (const BatchRange& range : skipped.ranges()) count += range.to - range.from + 1;
-  return count;
-}
-
 }  // namespace
 
 LedgerGrammar::LedgerGrammar(std::optional<LedgerRules> rules) : rules_(std::move(rules)) {}
@@ -178,7 +172,7 @@ void LedgerGrammar::check_rollback(Change& change, const std::string& place) con
   ranges.push_back(rollback.skip);
   change.skipped = SkippedBatches(std::move(ranges));
   if (!rules_ || rules_->max_skipped_batches < 0) return;
-  const std::int64_t left_out = count_of(change.skipped);
+  const std::int64_t left_out = change.skipped.count();
   if (left_out > rules_->max_skipped_batches)
     throw Error("rollbacks would leave out more batches than the contract allows")
         .values(fmt::format("at most {} (experiment.max_skipped_batches)", rules_->max_skipped_batches),

@@ -9,6 +9,7 @@
 #include "data/token_store.h"
 #include "proof/ledger.h"
 #include "trainer/commands.h"
+#include "trainer/ledger_rules.h"
 #include "trainer/saved_model.h"
 
 namespace baekji {
@@ -41,7 +42,7 @@ ordered_json describe_checkpoint(const Checkpoint& checkpoint) {
 
 ordered_json describe_run(const RunFolder& folder) {
   const Experiment experiment = load_experiment(folder.experiment(), {});
-  const Ledger ledger = Ledger::open_read_only(folder.ledger());
+  const Ledger ledger = open_run_ledger(folder);
   ThreadPool pool(1);
   const CheckpointStore store(folder.checkpoints());
   auto newest = store.newest_good(pool, [&](const CheckpointInfo& info) {

@@ -100,6 +100,7 @@ struct RunConfig {
   std::int64_t collective_limit_s = 600;
   std::string signing_key;
   std::string contract_note;
+  std::vector<std::string> kernel_sets;
 
   template <class V>
   void visit(V& v) {
@@ -117,6 +118,8 @@ struct RunConfig {
     v.field("collective_limit_s", collective_limit_s, "seconds that a rank waits for the others before the job ends");
     v.field("signing_key", signing_key, "PEM file of the Ed25519 private key that signs the run's log; empty: no log");
     v.field("contract_note", contract_note, "signed contract note that the run folder gets a copy of; empty: none");
+    v.field("kernel_sets", kernel_sets,
+            "digests of kernel sets (`baekji contract` prints one) that the run may go on under with its work proved");
   }
   /// Whether a save may be due that training does not end with: the last one has nothing to go on beside.
   bool saves_beside_training() const { return async_save && checkpoint_every > 0 && checkpoint_every < steps; }
@@ -181,6 +184,9 @@ struct Experiment {
 /// Reads and checks an experiment file. Relative paths inside it are taken from the current folder. Throws Error on an
 /// unknown key, a wrong type, an impossible shape or a feature that this build does not have.
 Experiment load_experiment(const std::filesystem::path& path, std::span<const std::string> overrides);
+
+/// The same from keys that were read already; `place` names them in errors.
+Experiment read_experiment(const nlohmann::json& file, const std::string& place);
 
 /// The resolved experiment as TOML: stored with the run, and accepted by load_experiment.
 std::string resolved_toml(const Experiment& experiment);

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/untrusted_file.h"
 #include "model/parameters.h"
 #include "parallel/numerics.h"
 #include "parallel/optimizer_config.h"
@@ -97,7 +98,7 @@ LedgerRules rules_of(const json& contract, const std::string& place) {
       .parameters = parameter_names(contract, place)};
   rules.max_skipped_batches = max_skipped_batches(contract, place);
   if (contract.contains("beacon"))
-    rules.beacon_value_bytes = beacon_value_bytes(contract.at("beacon").at("name").get<std::string>());
+    rules.beacon_value_bytes = static_cast<std::int64_t>(kBeaconValueBytes);
   return rules;
 }
 
@@ -116,6 +117,15 @@ LedgerRules ledger_rules(std::string_view contract, const std::string& place) {
   } catch (const json::exception& error) {
     throw Error("not a contract").values("docs/formats/contract.md", error.what()).at(place);
   }
+}
+
+Ledger open_run_ledger(const RunFolder& folder) {
+  const std::string place = folder.contract().string();
+  const std::string contract = read_untrusted(folder.contract(), kMostContractBytes);
+  Ledger ledger = Ledger::open_read_only(folder.ledger(), ledger_rules(contract, place));
+  require_equal(to_hex(ledger.genesis().contract), to_hex(contract_digest(contract)),
+                "the contract of the run is not the one that its ledger began with", place);
+  return ledger;
 }
 
 }  // namespace baekji

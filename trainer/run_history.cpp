@@ -1,10 +1,12 @@
 #include "trainer/run_history.h"
 
+#include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "proof/contract.h"
+#include "proof/contract_note.h"
 #include "proof/genesis.h"
 #include "trainer/ledger_rules.h"
 
@@ -98,10 +100,12 @@ void RunHistory::read_note() {
         .at(args_.contract_note);
   }
   note_ = posix_file_system().read(args_.contract_note);
-  const Digest named = contract_of_note(parse_note(note_, args_.contract_note), args_.contract_note);
-  if (named == contract_) return;
+  const ContractNote note = parse_contract_note(parse_note(note_, args_.contract_note), args_.contract_note);
+  const ContractNote wanted = contract_note_of(args_.contract, note.name);
+  if (note == wanted) return;
   throw Error("the contract note is of another contract")
-      .values("contract " + to_hex(contract_), "contract " + to_hex(named))
+      .values(fmt::format("contract {}, {}", to_hex(contract_), wanted.seed),
+              fmt::format("contract {}, {}", to_hex(note.contract), note.seed))
       .at(args_.contract_note)
       .hint("sign a note for this contract, or restore the keys of the experiment that it was signed for");
 }
@@ -119,10 +123,16 @@ void RunHistory::keep_note() {
 // A folder's log binds its ledger whether or not this run goes on publishing.
 void RunHistory::open_log() {
   if (key_) {
+    std::vector<Digest> kernel_sets = args_.kernel_sets;
+    kernel_sets.push_back(kernel_set_digest(ledger_->genesis().kernel_set));
     log_.emplace(LogWriter::Args{.folder = args_.folder.log(),
                                  .ledger = args_.folder.ledger(),
                                  .contract = contract_,
-                                 .key = *std::exchange(key_, std::nullopt)});
+                                 .key = *std::exchange(key_, std::nullopt),
+                                 .kernel_sets = std::move(kernel_sets)});
+    const auto& named = log_->kernel_sets();
+    if (std::find(named.begin(), named.end(), kernel_set_digest(args_.kernel_set)) == named.end())
+      args_.warn("the opening of the log does not name this kernel set: no verifier will count its steps as proved");
     if (log_->mended() > 0)
       args_.warn(fmt::format("{} tiles of the log were missing or damaged, and are written again", log_->mended()));
     return;

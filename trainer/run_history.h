@@ -35,6 +35,7 @@ struct RunFolder {
   std::filesystem::path contract_note() const { return root / "contract.note"; }
   std::filesystem::path metrics() const { return root / "metrics.jsonl"; }
   std::filesystem::path checkpoints() const { return root / "checkpoints"; }
+  std::filesystem::path opened() const { return root / "opened"; }
   std::filesystem::path tensorboard() const { return root / "tensorboard"; }
   std::filesystem::path loss_curve() const { return root / "loss.svg"; }
   std::filesystem::path summary() const { return root / "summary.json"; }
@@ -63,6 +64,7 @@ class RunHistory {
     std::int64_t keep = 2;
     std::int64_t anchor_every = 0;
     std::string signing_key;                       ///< PEM file of the log's key; empty: no log is published
+    std::vector<Digest> kernel_sets;               ///< that the opening of a log names, with the one of step 0
     std::string contract_note;                     ///< file that the run folder gets a copy of; empty: none
     bool save_beside_training = false;             ///< takes the memory for it: 12 bytes for each owned element
     FileSystem& files = posix_file_system();       ///< of the checkpoints

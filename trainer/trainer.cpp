@@ -58,6 +58,12 @@ double measure_ceilings(const Experiment& e, const Kernels& kernels, ThreadPool&
   return static_cast<double>(flops);
 }
 
+std::vector<Digest> digests_of(const std::vector<std::string>& texts) {
+  std::vector<Digest> digests;
+  for (const std::string& text : texts) digests.push_back(parse_digest(text));
+  return digests;
+}
+
 class Run {
  public:
   Run(const Experiment& e, const TrainOptions& options, Communicator& world)
@@ -84,6 +90,7 @@ class Run {
                   .keep = e.run.keep,
                   .anchor_every = e.run.anchor_every,
                   .signing_key = e.run.signing_key,
+                  .kernel_sets = digests_of(e.run.kernel_sets),
                   .contract_note = e.run.contract_note,
                   .save_beside_training = e.run.saves_beside_training(),
                   .files = options.checkpoint_files,

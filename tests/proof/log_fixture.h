@@ -108,10 +108,16 @@ class LogTest : public testing::Test {
     return lines;
   }
   LogWriter open_log(const fs::path& log, const fs::path& ledger, const std::string& key = "owner") {
-    return LogWriter(
-        {.folder = log, .ledger = ledger, .contract = test_contract(), .key = test_key(folder_, key), .files = files_});
+    return LogWriter({.folder = log,
+                      .ledger = ledger,
+                      .contract = test_contract(),
+                      .key = test_key(folder_, key),
+                      .kernel_sets = {sha256("kernel set b"), sha256("kernel set a"), sha256("kernel set b")},
+                      .files = files_});
   }
   Ed25519PublicKey public_key(const std::string& name = "owner") const { return test_key(folder_, name).public_key(); }
+
+  LogTrust trust(const std::string& name = "owner") const { return {.owner = public_key(name), .revocations = {}}; }
 
   fs::path folder_;
   LogFiles files_;
