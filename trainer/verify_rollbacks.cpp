@@ -15,33 +15,13 @@ std::int64_t size_of(const SkippedBatches& skipped) {
 
 }  // namespace
 
-// For each `from`, the states that lie before it times the ends that are allowed. Both ends only ever move on.
-double rollback_choices(const SkippedBatches& skipped, std::int64_t last_step, std::optional<std::int64_t> budget) {
-  const std::int64_t end = skipped.batch_of(last_step);
-  std::vector<bool> out(static_cast<std::size_t>(end) + 2, false);
-  for (const BatchRange& range : skipped.ranges()) {
-    for (std::int64_t batch = range.from; batch <= std::min(range.to, end); ++batch)
-      out[static_cast<std::size_t>(batch)] = true;
-  }
-  double choices = 0;
-  std::int64_t states = 1;  // step 0, and each batch that was trained on before `from`
-  std::int64_t last = 0;    // the largest that is allowed
-  std::int64_t added = 0;   // batches in [from, last] that are not left out yet
-  for (std::int64_t from = 1; from <= end; ++from) {
-    if (last < from - 1) last = from - 1;
-    while (last < end && (out[static_cast<std::size_t>(last + 1)] || !budget || added < *budget)) {
-      ++last;
-      added += out[static_cast<std::size_t>(last)] ? 0 : 1;
-    }
-    choices += static_cast<double>(states) * static_cast<double>(last - from + 1);
-    if (out[static_cast<std::size_t>(from)]) continue;
-    ++states;
-    if (last >= from) --added;
-  }
-  return choices;
+// The state of `to` has n - to batches behind it that are not left out yet: (n - to) (n - to + 1) / 2 ranges of them.
+double rollback_choices(std::int64_t last_step) {
+  const auto n = static_cast<double>(last_step);
+  return n * (n + 1) * (n + 2) / 6;
 }
 
-RollbackPrice price_rollbacks(const Ledger& ledger, std::optional<std::int64_t> max_skipped_batches) {
+RollbackPrice price_rollbacks(const Ledger& ledger) {
   RollbackPrice price;
   std::int64_t last_step = 0;
   SkippedBatches skipped;
@@ -49,11 +29,9 @@ RollbackPrice price_rollbacks(const Ledger& ledger, std::optional<std::int64_t> 
     if (kind == "step") last_step = body.at("step").get<std::int64_t>();
     if (kind != "event" || body.value("event", "") != "rollback") return;
     const RollbackEvent event = parse_rollback_event(body, "ledger");
-    std::optional<std::int64_t> budget;
-    if (max_skipped_batches) budget = std::max<std::int64_t>(0, *max_skipped_batches - size_of(skipped));
     ++price.rollbacks;
     price.steps_thrown_away += last_step - event.to;
-    price.freedom_bits += std::log2(std::max(1.0, rollback_choices(skipped, last_step, budget)));
+    price.freedom_bits += std::log2(std::max(1.0, rollback_choices(last_step)));
     std::vector<BatchRange> ranges = skipped.ranges();
     ranges.push_back(event.skip);
     skipped = SkippedBatches(std::move(ranges));
@@ -63,8 +41,8 @@ RollbackPrice price_rollbacks(const Ledger& ledger, std::optional<std::int64_t> 
   return price;
 }
 
-void report_rollbacks(const Ledger& ledger, std::optional<std::int64_t> max_skipped_batches, VerifyReport& report) {
-  const RollbackPrice price = price_rollbacks(ledger, max_skipped_batches);
+void report_rollbacks(const Ledger& ledger, VerifyReport& report) {
+  const RollbackPrice price = price_rollbacks(ledger);
   if (price.rollbacks == 0) {
     report.pass("rollbacks", "none", "no rollback");
     return;

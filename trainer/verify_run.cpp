@@ -90,13 +90,6 @@ void check_tokenizer(const RunFolder& folder, const json& contract, VerifyReport
                 fmt::format("tokenizer.model is not the one of the contract: {}, not {}", found, expected));
 }
 
-// At most so many batches may be left out, where the contract says so.
-std::optional<std::int64_t> skip_limit(const json& contract) {
-  const auto it = contract.find("max_skipped_batches");
-  if (it == contract.end()) return std::nullopt;
-  return it->get<std::int64_t>();
-}
-
 }  // namespace
 
 VerifiedRun open_verified(const std::filesystem::path& path, VerifyReport& report) {
@@ -116,7 +109,7 @@ VerifiedRun open_verified(const std::filesystem::path& path, VerifyReport& repor
   require_experiment(experiment, members, folder.experiment().string());
   report.pass("contract", to_hex(digest));
   check_tokenizer(folder, members, report);
-  report_rollbacks(ledger, skip_limit(members), report);
+  report_rollbacks(ledger, report);
   const std::uint64_t seed = seed_of(members, ledger.genesis(), report);
   return {.folder = std::move(folder),
           .experiment = std::move(experiment),

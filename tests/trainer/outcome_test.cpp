@@ -115,34 +115,14 @@ TEST(Outcome, AnotherTokenizerInTheRunIsSeenWithoutBeingAskedFor) {
   EXPECT_TRUE(is_partly(verdict_of({.run = run})));
 }
 
-// Counted one by one, against the sweep that the verifier makes.
+// Counted one by one: which ranges of batches can be left out behind which states, with what difference.
 TEST(Outcome, ChoicesAtARollbackAreCountedExactly) {
-  for (const auto& ranges :
-       {std::vector<BatchRange>{}, std::vector<BatchRange>{{3, 4}}, std::vector<BatchRange>{{1, 1}, {5, 7}, {9, 9}}}) {
-    const SkippedBatches skipped(ranges);
-    const auto is_out = [&](std::int64_t batch) {
-      for (const BatchRange& range : skipped.ranges()) {
-        if (range.from <= batch && batch <= range.to) return true;
-      }
-      return false;
-    };
-    for (std::int64_t last_step = 0; last_step <= 7; ++last_step) {
-      for (const std::optional<std::int64_t> budget : {std::optional<std::int64_t>{}, {0}, {1}, {3}, {100}}) {
-        double choices = 0;
-        const std::int64_t end = skipped.batch_of(last_step);
-        for (std::int64_t to = 0; to <= last_step; ++to) {
-          for (std::int64_t from = skipped.batch_of(to) + 1; from <= end; ++from) {
-            std::int64_t added = 0;
-            for (std::int64_t last = from; last <= end; ++last) {
-              added += is_out(last) ? 0 : 1;
-              choices += !budget || added <= *budget ? 1 : 0;
-            }
-          }
-        }
-        EXPECT_EQ(rollback_choices(skipped, last_step, budget), choices)
-            << last_step << " budget " << budget.value_or(-1);
-      }
+  for (std::int64_t last_step = 0; last_step <= 9; ++last_step) {
+    double choices = 0;
+    for (std::int64_t to = 0; to <= last_step; ++to) {
+      for (std::int64_t from = to + 1; from <= last_step; ++from) choices += static_cast<double>(last_step - from + 1);
     }
+    EXPECT_EQ(rollback_choices(last_step), choices) << last_step;
   }
 }
 
@@ -154,11 +134,11 @@ TEST(Outcome, GrindingTheDataOrderIsCountedAndPriced) {
     train_alone(e, {.rollback = RollbackEvent{.to = 0, .skip = {.from = i, .to = i}}});
   const Verdict verdict = verdict_of({.run = e.output(), .genesis = true, .nonce = "n", .count = 8});
   EXPECT_TRUE(verdict.passed) << "honest in itself: " << verdict.text;
-  // 8 steps: the sum over states of n (n + 1) / 2 is 120; with one and two batches left out in front, more.
+  // 8 steps: 8 * 9 * 10 / 6 = 120 choices, three times.
   EXPECT_THAT(verdict.text, HasSubstr("note  rollbacks  3: 3 batches left out, 24 steps trained and thrown away, the "
-                                      "owner's freedom "));
-  const RollbackPrice price = price_rollbacks(Ledger::open_read_only(e.output() / "ledger.jsonl"), std::nullopt);
-  EXPECT_NEAR(price.freedom_bits, std::log2(120.0) + std::log2(129.0) + std::log2(138.0), 2);
+                                      "owner's freedom 20.7 bits"));
+  const RollbackPrice price = price_rollbacks(Ledger::open_read_only(e.output() / "ledger.jsonl"));
+  EXPECT_DOUBLE_EQ(price.freedom_bits, 3 * std::log2(120.0));
   VerifyOptions strict{.run = e.output(), .require = {"no-rollback"}};
   EXPECT_TRUE(verdict_of(strict).failed);
 }
