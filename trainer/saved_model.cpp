@@ -2,6 +2,7 @@
 #include "trainer/ledger_rules.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 namespace baekji {
 
