@@ -4,10 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <sstream>
 
 #include "core/error.h"
+#include "core/untrusted_file.h"
+#include "core/untrusted_toml.h"
 
 namespace baekji {
 namespace {
@@ -40,6 +41,7 @@ json to_json(const toml::node& node, const std::string& place) {
 }
 
 json parse_toml(std::string_view text, const std::string& place) {
+  require_shallow_toml(text, place);
   try {
     const toml::table table = toml::parse(text, place);
     return to_json(table, place);
@@ -59,20 +61,21 @@ void merge(json& base, const json& layer) {
   }
 }
 
-json load_layers(const std::filesystem::path& path, std::vector<std::filesystem::path>& open) {
+json load_layer(const std::filesystem::path& path) {
   std::error_code code;
-  if (!std::filesystem::is_regular_file(path, code)) {
+  if (!std::filesystem::exists(path, code)) {
     throw Error("no such experiment file").values("a TOML file", "nothing").at(path.string());
   }
+  return parse_toml(read_untrusted(path, kMostConfigBytes), path.string());
+}
+
+json load_layers(const std::filesystem::path& path, std::vector<std::filesystem::path>& open) {
+  json layer = load_layer(path);
   const std::filesystem::path real = std::filesystem::canonical(path);
   if (std::find(open.begin(), open.end(), real) != open.end()) {
     throw Error("the files extend one another in a circle").at(path.string());
   }
   open.push_back(real);
-  std::ifstream file(path);
-  std::stringstream text;
-  text << file.rdbuf();
-  json layer = parse_toml(text.str(), path.string());
   json result = json::object();
   if (layer.contains("extends")) {
     if (!layer["extends"].is_string()) throw Error("extends must name one file").at(path.string());
@@ -172,8 +175,21 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 json load_config(const std::filesystem::path& path, std::span<const std::string> overrides) {
   std::vector<std::filesystem::path> open;
   json config = load_layers(path, open);
-  for (const std::string& text : overrides) apply_override(config, text);
+  override_config(config, overrides);
   return config;
+}
+
+json load_config_alone(const std::filesystem::path& path) {
+  json config = load_layer(path);
+  if (config.contains("extends"))
+    throw Error("the file of a run extends no other")
+        .values("every key, resolved, as `baekji train` stores it", "extends")
+        .at(path.string());
+  return config;
+}
+
+void override_config(json& config, std::span<const std::string> overrides) {
+  for (const std::string& text : overrides) apply_override(config, text);
 }
 
 std::string to_toml(const json& config) {

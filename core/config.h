@@ -21,6 +21,12 @@ namespace baekji {
 /// string). Throws Error with file and line on a syntax error, a cycle or an override that is none.
 nlohmann::json load_config(const std::filesystem::path& path, std::span<const std::string> overrides);
 
+/// One file of unknown origin, and no other: throws when it `extends` one. TOML files of all kinds have at most 1 MiB
+/// and nest at most 32 levels (core/untrusted_toml.h).
+nlohmann::json load_config_alone(const std::filesystem::path& path);
+/// Applies overrides as load_config() does.
+void override_config(nlohmann::json& config, std::span<const std::string> overrides);
+
 /// The same value as TOML text (objects and arrays of objects become tables).
 std::string to_toml(const nlohmann::json& config);
 

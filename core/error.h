@@ -13,7 +13,7 @@ namespace baekji {
 /// The only exception the project throws. Build it in one expression:
 ///   throw Error("heads must be divisible by kv_heads").values("heads = 6", "kv_heads = 4").at("x.toml
 ///   [model]").hint("...");
-/// `what()` is the whole text, several lines, ready to print.
+/// `what()` is the whole text, several lines, ready to print: what came from a file is escaped (core/printable.h).
 class Error : public std::exception {
  public:
   explicit Error(std::string problem) : problem_(std::move(problem)) { compose(); }

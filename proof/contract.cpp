@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/untrusted_json.h"
 
 namespace baekji {
 namespace {
@@ -40,9 +41,7 @@ std::string canonical_json(const json& value) {
 }
 
 json parse_canonical_json(std::string_view text, std::string_view place) {
-  json value = json::parse(text, nullptr, false);
-  if (value.is_discarded())
-    throw Error("not JSON").values("one JSON value", fmt::format("{} bytes that do not parse", text.size())).at(place);
+  json value = parse_untrusted_json(text, place);
   std::string canonical;
   try {
     canonical = canonical_json(value);

@@ -37,6 +37,49 @@ const json& list_of(const json& table, const char* name, const std::string& plac
   return *it;
 }
 
+// Far above what anybody trains, and low enough that no product of two overflows and no list of one exhausts memory.
+void require_figures(const Experiment& e) {
+  const auto require = [&](const char* key, std::int64_t value, std::int64_t most) {
+    if (value > most)
+      throw Error(fmt::format("{} is larger than anything that can be trained", key))
+          .values(fmt::format("at most {}", most), fmt::format("{}", value))
+          .at(e.place);
+  };
+  constexpr std::int64_t kMillion = std::int64_t{1} << 20;
+  require("layers", e.model.layers, 1 << 16);
+  require("hidden", e.model.hidden, kMillion);
+  require("heads", e.model.heads, 1 << 16);
+  require("kv_heads", e.model.kv_heads, 1 << 16);
+  require("head_dim", e.model.head_dim, 1 << 16);
+  require("ffn", e.model.ffn, 16 * kMillion);
+  require("vocab", e.model.vocab, 16 * kMillion);
+  require("context", e.model.context, 16 * kMillion);
+  require("global_batch", e.numerics.global_batch, kMillion);
+  require("micro_batch", e.numerics.micro_batch, kMillion);
+  require("replicas", e.numerics.replicas, kMillion);
+  require("tensor_grains", e.numerics.tensor_grains, 1 << 16);
+  require("beacon_round", e.identity.beacon_round, kMillion * kMillion);
+  // In floating point: what it guards is the integer arithmetic of parameter_count().
+  const auto hidden = static_cast<double>(e.model.hidden);
+  const auto width =
+      static_cast<double>(std::max(e.model.head_dim, e.model.heads > 0 ? e.model.hidden / e.model.heads : 0));
+  const double layer = hidden * width * 2 * static_cast<double>(e.model.heads + e.model.kv_heads) +
+                       3 * hidden * static_cast<double>(e.model.ffn);
+  if (layer * static_cast<double>(e.model.layers) > 1e15)
+    throw Error("the model is larger than anything that can be trained")
+        .values("at most 1e15 parameters", fmt::format("{:.3g}", layer * static_cast<double>(e.model.layers)))
+        .at(e.place);
+}
+
+void require_figures(const TrainingStage& stage, const std::string& place) {
+  Experiment e;
+  e.place = place;
+  e.model.context = stage.context;
+  e.numerics.global_batch = stage.global_batch;
+  e.numerics.micro_batch = stage.micro_batch;
+  require_figures(e);
+}
+
 void refuse_unsupported(const Experiment& e) {
   const LayoutConfig& l = e.layout;
   const std::string place = e.place + " [layout]";
@@ -142,11 +185,18 @@ void read_stages(const json& file, Experiment& e) {
                      .micro_batch = e.numerics.micro_batch};
   for (const SourceConfig& source : e.data.sources) base.weights.push_back(source.weight);
   e.stages.push_back(base);
-  for (const json& table : list_of(file, "stage", e.place)) {
+  constexpr std::size_t kMostStages = 1000;
+  const json& list = list_of(file, "stage", e.place);
+  if (list.size() > kMostStages)
+    throw Error("too many stages")
+        .values(fmt::format("at most {}", kMostStages), fmt::format("{}", list.size()))
+        .at(e.place);
+  for (const json& table : list) {
     TrainingStage stage = e.stages.back();
     const std::string place = fmt::format("{} [[stage]] {}", e.place, e.stages.size());
     stage.from_step = 0;
     read_config(table, stage, place);
+    require_figures(stage, place);
     if (stage.from_step <= e.stages.back().from_step) {
       throw Error("stages must follow one another")
           .values(fmt::format("from_step > {}", e.stages.back().from_step), fmt::format("{}", stage.from_step))
@@ -212,9 +262,12 @@ std::filesystem::path Experiment::output() const {
 }
 
 Experiment load_experiment(const std::filesystem::path& path, std::span<const std::string> overrides) {
-  const json file = load_config(path, overrides);
+  return read_experiment(load_config(path, overrides), path.string());
+}
+
+Experiment read_experiment(const json& file, const std::string& place) {
   Experiment e;
-  e.place = path.string();
+  e.place = place;
   const auto section = [&](const char* name) { return e.place + " [" + name + "]"; };
   ConfigReader(file, e.place)
       .finish({"experiment", "model", "data", "optimizer", "numerics", "layout", "run", "log", "stage"});
@@ -226,6 +279,7 @@ Experiment load_experiment(const std::filesystem::path& path, std::span<const st
   read_config(table_of(file, "layout"), e.layout, section("layout"));
   read_config(table_of(file, "run"), e.run, section("run"));
   read_config(table_of(file, "log"), e.log, section("log"));
+  require_figures(e);
   validate_seed(e, section("experiment"));
   read_stages(file, e);
   validate(e.model, e.numerics.tensor_grains, section("model"));

@@ -179,6 +179,9 @@ struct Experiment {
 /// unknown key, a wrong type, an impossible shape or a feature that this build does not have.
 Experiment load_experiment(const std::filesystem::path& path, std::span<const std::string> overrides);
 
+/// The same from keys that were read already; `place` names them in errors.
+Experiment read_experiment(const nlohmann::json& file, const std::string& place);
+
 /// The resolved experiment as TOML: stored with the run, and accepted by load_experiment.
 std::string resolved_toml(const Experiment& experiment);
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/printable.h"
 
 namespace baekji {
 namespace {
@@ -112,7 +113,7 @@ std::string VerifyReport::last_line() const {
 }
 
 void VerifyReport::line(std::string_view verdict, std::string_view check, const std::string& text) const {
-  if (say_) say_(fmt::format("{:<5} {:<10} {}", verdict, check, text));
+  if (say_) say_(fmt::format("{:<5} {:<10} {}", verdict, check, printable_lines(text)));
 }
 
 }  // namespace baekji

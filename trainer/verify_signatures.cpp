@@ -51,7 +51,9 @@ class SignatureCheck {
       NamedFile list = split(text, "--witness-list", "NAME=LIST");
       const auto same = [&](const Witness& w) { return w.name == list.name; };
       if (std::none_of(witnesses_.begin(), witnesses_.end(), same))
-        throw Error("a list without its witness").values("--witness " + list.name + "=PEM", "none").at("--witness-list");
+        throw Error("a list without its witness")
+            .values("--witness " + list.name + "=PEM", "none")
+            .at("--witness-list");
       lists_.push_back(std::move(list));
     }
   }
@@ -200,9 +202,10 @@ class SignatureCheck {
     for (const auto& [witness, signed_s] : by) {
       why = why_not_by(witness, signed_s, round_s, *said, lists);
       if (!why.empty()) continue;
-      report_.pass("seed", fmt::format("proved: witness {} signed this contract, and no other under the name {}, before "
-                                       "the beacon's round",
-                                       witness.name, said->name));
+      report_.pass("seed",
+                   fmt::format("proved: witness {} signed this contract, and no other under the name {}, before "
+                               "the beacon's round",
+                               witness.name, said->name));
       return;
     }
     not_proved(why);
@@ -212,10 +215,10 @@ class SignatureCheck {
   void require_side_by_side(const std::vector<ReadList>& lists, const ContractNote& said) {
     for (const ReadList& list : lists) {
       const RoundCount count = count_round(list.list.entries, said);
-      report_.note("seed", fmt::format("witness {} signed {} contracts for that round: {} under the name {}, {} under "
-                                       "others",
-                                       list.witness, count.in_all, count.of_name, said.name,
-                                       count.in_all - count.of_name));
+      report_.note("seed",
+                   fmt::format("witness {} signed {} contracts for that round: {} under the name {}, {} under "
+                               "others",
+                               list.witness, count.in_all, count.of_name, said.name, count.in_all - count.of_name));
       if (count.of_name <= 1) continue;
       throw Error("a witness signed several contracts of this name for one round")
           .values("one contract", fmt::format("{}", count.of_name))
@@ -264,8 +267,8 @@ void verify_signatures(const VerifiedRun& run, const SignatureOptions& options, 
     SignatureCheck(run, options, report).go();
     return;
   }
-  const bool needs_owner = !options.witnesses.empty() || !options.witnessed.empty() ||
-                           !options.witness_lists.empty() || !options.revocations.empty();
+  const bool needs_owner = !options.witnesses.empty() || !options.witnessed.empty() || !options.witness_lists.empty() ||
+                           !options.revocations.empty();
   if (needs_owner)
     throw Error("witnesses vouch for what the owner signed")
         .values("--key", "nothing")

@@ -15,9 +15,9 @@ class App;
 namespace baekji {
 
 struct SignatureOptions {
-  std::filesystem::path public_key;        ///< PEM file of an Ed25519 key of the owner, from outside the run; empty: none
-  std::vector<std::string> revocations;    ///< files that the run folder may lack
-  std::vector<std::string> witnesses;      ///< "NAME=PEM file"
+  std::filesystem::path public_key;      ///< PEM file of an Ed25519 key of the owner, from outside the run; empty: none
+  std::vector<std::string> revocations;  ///< files that the run folder may lack
+  std::vector<std::string> witnesses;    ///< "NAME=PEM file"
   std::vector<std::string> witness_lists;  ///< "NAME=file": what a witness signed
   std::filesystem::path witnessed;         ///< an earlier checkpoint that the ledger must contain; empty: none
   std::filesystem::path attestations;      ///< folder of `baekji attest`; empty: none
