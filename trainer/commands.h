@@ -18,6 +18,7 @@ void add_keys_command(CLI::App& app);
 void add_contract_command(CLI::App& app);
 void add_log_command(CLI::App& app);
 void add_verify_command(CLI::App& app);
+void add_open_command(CLI::App& app);
 void add_chunks_command(CLI::App& app);
 void add_plan_command(CLI::App& app);
 void add_bench_command(CLI::App& app);

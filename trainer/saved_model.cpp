@@ -1,6 +1,7 @@
 #include "trainer/saved_model.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "trainer/run_experiment.h"
 

@@ -1,7 +1,6 @@
 #include "trainer/verify_report.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -64,21 +63,21 @@ void VerifyReport::require(const std::vector<std::string>& wanted) {
 
 void VerifyReport::pass(std::string_view check, const std::string& text, const std::string& what) {
   passed_.emplace_back(check, what.empty() ? fact_of(check) : what);
-  line("ok", check, text);
+  tell("ok", check, text);
 }
 
 void VerifyReport::note(std::string_view check, const std::string& text) {
-  line("note", check, text);
+  tell("note", check, text);
 }
 
 void VerifyReport::left(std::string_view check, const std::string& text) {
   left_.emplace_back(check, fmt::format("{}: {}", fact_of(check), first_line(text)));
-  line("left", check, text);
+  tell("left", check, text);
 }
 
 void VerifyReport::fail(std::string_view check, const std::string& text) {
   failed_.emplace_back(check, fmt::format("{}: {}", check, first_line(text)));
-  line("FAIL", check, text);
+  tell("FAIL", check, text);
 }
 
 bool VerifyReport::proved(const std::string& name) const {
@@ -100,7 +99,12 @@ VerifyOutcome VerifyReport::outcome() const {
   return left_.empty() ? VerifyOutcome::kVerified : VerifyOutcome::kPartly;
 }
 
+// Whatever stands in a text: one line.
 std::string VerifyReport::last_line() const {
+  return printable(composed_last_line());
+}
+
+std::string VerifyReport::composed_last_line() const {
   if (outcome() == VerifyOutcome::kFailed) return "NOT verified: " + listed(failed_, "; ");
   if (outcome() == VerifyOutcome::kPartly)
     return fmt::format("partly verified: {}; not verified: {}", listed(passed_, ", "), listed(left_, "; "));
@@ -112,7 +116,7 @@ std::string VerifyReport::last_line() const {
                      unasked.empty() ? "nothing" : fmt::format("{}", fmt::join(unasked, ", ")));
 }
 
-void VerifyReport::line(std::string_view verdict, std::string_view check, const std::string& text) const {
+void VerifyReport::tell(std::string_view verdict, std::string_view check, const std::string& text) const {
   if (say_) say_(fmt::format("{:<5} {:<10} {}", verdict, check, printable_lines(text)));
 }
 

@@ -40,6 +40,9 @@ class VerifyReport {
   /// Checked, and it is not so.
   void fail(std::string_view check, const std::string& text);
 
+  /// A line of a part of a check, which is told as a whole elsewhere.
+  void tell(std::string_view verdict, std::string_view check, const std::string& text) const;
+
   /// Turns what was required and is not proved into failures. Before the last line.
   void hold_to_requirements();
   VerifyOutcome outcome() const;
@@ -49,8 +52,8 @@ class VerifyReport {
 
  private:
   using Checks = std::vector<std::pair<std::string, std::string>>;  // the check, what the last line says of it
-  void line(std::string_view verdict, std::string_view check, const std::string& text) const;
   bool proved(const std::string& name) const;
+  std::string composed_last_line() const;
 
   Say say_;
   std::set<std::string> required_;

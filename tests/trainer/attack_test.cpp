@@ -47,17 +47,17 @@ TEST(Attack, WeightsSwappedEarlyOrLateAreInEveryChallenge) {
 
 TEST(Attack, OneBatchSubstituted) {
   const Experiment hidden = eight_steps("substituted");
-  write_run(hidden, {.batch = [](std::int64_t step) { return step == 5 ? 50 : step; }});
+  const RunInputs inputs = open_inputs(hidden);
+  write_run(hidden, {.batch = [](std::int64_t step) { return step == 5 ? 50 : step; },
+                     .record =
+                         [&](StepRecord& record) {
+                           if (record.step == 5) record.batch_root = inputs.loader.batch_root(5);
+                         }});
   const Verdict replayed = verdict_of({.run = hidden.output(), .data = true, .samples = 8, .replay = std::pair(4, 6)});
   EXPECT_FALSE(replayed.passed);
   EXPECT_THAT(replayed.text, AllOf(HasSubstr("ok    batches"), HasSubstr("step 5 differs in")));
   const Experiment told = eight_steps("substituted_and_told");
-  const RunInputs inputs = open_inputs(told);
-  write_run(told, {.batch = [](std::int64_t step) { return step == 5 ? 50 : step; },
-                   .record =
-                       [&](StepRecord& record) {
-                         if (record.step == 5) record.batch_root = batch_root(inputs.loader.order(), 50);
-                       }});
+  write_run(told, {.batch = [](std::int64_t step) { return step == 5 ? 50 : step; }});
   const Verdict data = verdict_of({.run = told.output(), .data = true, .samples = 8});
   EXPECT_FALSE(data.passed);
   EXPECT_THAT(data.text, HasSubstr("FAIL  batches    step 5"));
@@ -93,11 +93,11 @@ std::vector<bool> segment_verdicts(const std::string& name, std::int64_t segment
             }});
   const Ledger ledger = Ledger::open_read_only(e.output() / "ledger.jsonl");
   const RunInputs inputs = open_inputs(e);
-  const std::vector<Anchor> anchors = anchors_of({e.output()}, ledger, [](const std::string&) { ADD_FAILURE(); });
+  const Anchors anchors = anchors_of({e.output()}, ledger, [](const std::string&) { ADD_FAILURE(); });
   const auto world = make_self_communicator();
   std::vector<bool> good;
   for (std::int64_t i = 0; i < segments; ++i) {
-    const Anchor& anchor = anchors.at(static_cast<std::size_t>(i));
+    const Anchor& anchor = anchors.at(i);
     good.push_back(
         !replay({.experiment = e, .inputs = inputs, .ledger = ledger, .anchor = anchor, .last = i + 1, .kernels = {}},
                 *world)
