@@ -26,6 +26,10 @@ struct IdentityConfig {
   std::int64_t seed = 0;
   std::string beacon;
   std::int64_t beacon_round = 0;
+  std::int64_t max_skipped_batches = kAnySkippedBatches;
+
+  /// Neutral: rollbacks may leave out as many batches as they like.
+  static constexpr std::int64_t kAnySkippedBatches = -1;
 
   template <class V>
   void visit(V& v) {
@@ -35,6 +39,8 @@ struct IdentityConfig {
     v.field("beacon", beacon,
             "instead of a seed: a public beacon (drand-quicknet, drand-default) that it will come from");
     v.field("beacon_round", beacon_round, "the round of the beacon; its value goes into run.beacon_value");
+    v.newer("max_skipped_batches", max_skipped_batches, kAnySkippedBatches,
+            "most batches that rollbacks may leave out, together, for ever; -1: no limit");
   }
 };
 
@@ -190,6 +196,8 @@ std::string reference_toml();
 
 /// The stages as the batch order sees them.
 std::vector<OrderStage> order_stages(const Experiment& experiment);
+/// The versions of the formats that a run of this program writes, as they stand in its contract.
+nlohmann::json contract_formats();
 /// The contract (docs/formats/contract.md): what decides bits, as canonical JSON.
 nlohmann::json contract_of(const Experiment& experiment, const Digest& tokenizer_digest,
                            std::span<const TokenStore> stores);

@@ -8,6 +8,7 @@
 #include "proof/contract.h"
 #include "proof/contract_note.h"
 #include "proof/genesis.h"
+#include "trainer/ledger_rules.h"
 
 namespace baekji {
 namespace {
@@ -83,8 +84,9 @@ void RunHistory::start() {
     ledger_ = Ledger::create(args_.folder.ledger(), {.contract = contract_,
                                                      .state_root = *last_root_,
                                                      .kernel_set = args_.kernel_set,
-                                                     .beacon_value = args_.beacon_value});
-    ledger_->append_event("start", {{"layout", args_.layout}});
+                                                     .beacon_value = args_.beacon_value},
+                            posix_file_system(), ledger_rules(args_.contract));
+    ledger_->append_event("start", start_details(args_.layout));
     open_log();
   }
 }
@@ -161,7 +163,7 @@ void RunHistory::check_same_run(const GenesisRecord& genesis) const {
 // On rank 0: opens the ledger and finds the newest good checkpoint. Sets position_ (step 0 when there is none) and
 // gives what the event of the restart says.
 nlohmann::json RunHistory::find_position() {
-  ledger_ = Ledger::open(args_.folder.ledger());
+  ledger_ = Ledger::open(args_.folder.ledger(), posix_file_system(), ledger_rules(args_.contract));
   check_same_run(ledger_->genesis());
   const std::vector<std::string> differences = kernel_set_differences(ledger_->genesis().kernel_set, args_.kernel_set);
   if (!differences.empty() && !args_.accept_kernel_set) {
@@ -194,12 +196,11 @@ nlohmann::json RunHistory::find_position() {
     position_ = {.step = info.step, .updates = info.updates, .position = info.position, .tokens = info.tokens};
     saved_step_ = info.step;
   }
-  nlohmann::json details = {
-      {"step", position_.step}, {"kernel_set", to_hex(kernel_set_digest(args_.kernel_set))}, {"layout", args_.layout}};
-  if (ledger_->torn_bytes() > 0) details["torn_bytes"] = ledger_->torn_bytes();
-  if (!newest.problems.empty()) details["problems"] = newest.problems;
-  if (!differences.empty()) details["kernel_set_differences"] = differences;
-  return details;
+  return resume_details({.step = position_.step,
+                         .kernel_set = args_.kernel_set,
+                         .layout = args_.layout,
+                         .torn_bytes = ledger_->torn_bytes(),
+                         .problems = newest.problems});
 }
 
 // On rank 0. Events and checkpoints of what is undone stay: as history, and under another name.
@@ -274,16 +275,12 @@ void RunHistory::record(StepRecord record, bool with_root) {
   const auto before = ledger_->find_step(record.step);
   const auto differences = step_differences(before.value(), step_body(record));
   if (differences.empty()) return;
-  ledger_->append_event("divergence", {{"step", record.step}, {"members", differences}});
+  ledger_->append_event("divergence", divergence_details({.step = record.step, .members = differences}));
   sync_ledger();
   throw Error(fmt::format("step {} was trained before, and gives another record now", record.step))
       .values(before->dump(), step_body(record).dump())
       .at(fmt::format("{} ({})", args_.folder.ledger().string(), fmt::join(differences, ", ")))
       .hint("the hardware, the data files or the program changed since; the ledger holds the earlier record");
-}
-
-void RunHistory::record_event(std::string_view name, const nlohmann::json& details) {
-  if (leads()) ledger_->append_event(name, details);
 }
 
 Digest RunHistory::root() const {
@@ -307,7 +304,7 @@ void RunHistory::begin_save(bool wait) {
 
 // The root stands in the ledger before the checkpoint can be found: a crash between the two loses nothing.
 void RunHistory::announce(const CheckpointInfo& info) {
-  ledger_->append_event("checkpoint", {{"step", info.step}, {"state_root", to_hex(info.state_root)}});
+  ledger_->append_event("checkpoint", checkpoint_details({.step = info.step, .state_root = info.state_root}));
   sync_ledger();
 }
 

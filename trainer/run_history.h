@@ -87,7 +87,6 @@ class RunHistory {
   /// Takes the record of the next step. A step that the ledger already holds (it was trained before a crash) must give
   /// the same record bit for bit: a difference is an Error that names the members.
   void record(StepRecord record, bool with_root);
-  void record_event(std::string_view name, const nlohmann::json& details);
 
   /// Begins to save the state after the last recorded step, as it is now; one save at a time. It notes the state in the
   /// ledger, then commits the checkpoint, then deletes what need not be kept. With `wait` (or when the history does not
@@ -102,8 +101,8 @@ class RunHistory {
   std::optional<SavedCheckpoint> advance_save();
   /// All that is left of the save under way.
   SavedCheckpoint finish_save();
-  /// Whether the newest checkpoint is of the last recorded step.
-  bool saved() const { return saved_step_ == position_.step; }
+  /// Whether the last recorded step can be had again: from its checkpoint, or, at step 0, from the seed.
+  bool saved() const { return position_.step == 0 || saved_step_ == position_.step; }
   /// How long this rank stood still for saves so far.
   double stalled_ms() const { return saver_->stalled_ms(); }
 

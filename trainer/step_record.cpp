@@ -9,6 +9,7 @@ StepRecord step_record(const RunPosition& before, std::int64_t batch, const Batc
           .loss = result.loss,
           .gradient_norm = result.outcome.gradient_norm,
           .learning_rate = result.learning_rate,
+          .move = result.outcome.move,
           .position = order.data_position(batch),
           .tokens = before.tokens + result.tokens,
           .updates = before.updates + (result.outcome.is_void ? 0 : 1),

@@ -208,7 +208,6 @@ class Run {
   void count_void(std::int64_t step, const StepResult& result) {
     void_in_a_row_ = result.outcome.is_void ? void_in_a_row_ + 1 : 0;
     if (!result.outcome.is_void) return;
-    history_.record_event("anomaly", {{"step", step}, {"void_tensor", result.outcome.void_parameter}});
     if (log_)
       log_->warn(fmt::format("step {} is void: the gradient of {} is not finite or out of range; no weight was changed",
                              step, result.outcome.void_parameter));
