@@ -61,7 +61,8 @@ void bench(const Experiment& e, const std::string& key) {
     LogWriter log({.folder = folder / "log",
                    .ledger = folder / "ledger.jsonl",
                    .contract = inputs.digest,
-                   .key = Ed25519PrivateKey::read(key)});
+                   .key = Ed25519PrivateKey::read(key),
+                   .kernel_sets = {kernel_set_digest({})}});
     publish_s = cost_of(1, [&](int) { log.publish(ledger.record_count()); });
   }
   fs::remove_all(folder);
