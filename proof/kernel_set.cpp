@@ -15,7 +15,8 @@
 
 namespace baekji {
 
-extern const char kNumericsSourcesHex[];  // generated in the build folder
+extern const char kNumericsSourcesHex[];  // generated in the build folder, as is the other
+extern const char kNumericsFlags[];
 
 namespace {
 
@@ -106,7 +107,8 @@ KernelSet cpu_kernel_set(std::map<std::string, std::string> libraries) {
           .instruction_set = instruction_sets(),
           .compiler = compiler_name(),
           .libraries = std::move(libraries),
-          .numerics_sources = numerics_sources_digest()};
+          .numerics_sources = numerics_sources_digest(),
+          .flags = kNumericsFlags};
 }
 
 json to_json_value(const KernelSet& kernels) {
