@@ -1,8 +1,10 @@
 #include "trainer/global_root.h"
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 
+#include "core/digest.h"
 #include "parallel/chunk_index.h"
 
 namespace baekji {
@@ -20,28 +22,46 @@ std::map<std::string, const LogicalTensor*> tensors_of(const ParameterStore& sto
   return tensors;
 }
 
-std::vector<StateLeaf> all_leaves(const ParameterStore& store) {
-  const ChunkIndex index(store);
-  std::vector<StateLeaf> leaves(static_cast<std::size_t>(index.chunks()) * kStateKinds.size());
-  for (GroupId id = 0; id < store.group_count(); ++id) {
-    for (const ParameterSpec& member : store.group(id).members) {
-      const LogicalTensor& t = member.logical;
-      for (std::int64_t slice = 0; slice < t.slices; ++slice) {
-        for (std::int64_t chunk = 0; chunk < t.chunks_per_slice(); ++chunk) {
-          const auto at = static_cast<std::size_t>(index.chunk(t, slice, chunk * kChunkElements)) * kStateKinds.size();
-          for (const StateKind kind : kStateKinds) {
-            leaves[at + static_cast<std::size_t>(kind)] = {.name = t.name,
-                                                           .slice = slice,
-                                                           .chunk = chunk,
-                                                           .kind = kind,
-                                                           .slices = t.slices,
-                                                           .chunks = t.chunks_per_slice()};
-          }
-        }
-      }
-    }
+// For an error: which leaf the `leaf`-th of the model is.
+std::string place_of(std::int64_t leaf, const ChunkIndex& index,
+                     const std::map<std::string, const LogicalTensor*>& all) {
+  const auto kinds = std::ssize(kStateKinds);
+  for (const auto& [name, tensor] : all) {
+    const auto [first, end] = index.chunks_of(index.name_index(name));
+    const std::int64_t chunk = leaf / kinds - first;
+    if (chunk < 0 || leaf / kinds >= end) continue;
+    return fmt::format("{} slice {} chunk {} {}", name, chunk / tensor->chunks_per_slice(),
+                       chunk % tensor->chunks_per_slice(),
+                       name_of(kStateKinds[static_cast<std::size_t>(leaf % kinds)]));
   }
-  return leaves;
+  return {};
+}
+
+Digest digest_at(const std::int64_t* words) {
+  Digest digest{};
+  std::memcpy(digest.data(), words, sizeof(Digest));
+  return digest;
+}
+
+// The tree over rows that every rank holds. Each rank folds one block of leaves, a power of two so that its root is a
+// node of the whole tree: for a large model the fold would otherwise take each rank longer than hashing its state.
+Digest fold(std::span<const std::int64_t> rows, Communicator& world) {
+  const std::int64_t leaves = std::ssize(rows) / static_cast<std::int64_t>(kRow);
+  std::int64_t block = 1;
+  while (ceil_div(leaves, block) > world.size()) block *= 2;
+  std::vector<std::int64_t> roots(static_cast<std::size_t>(ceil_div(leaves, block)) * kWords, 0);
+  const std::int64_t first = world.rank() * block;
+  if (first < leaves) {
+    MerkleBuilder builder;
+    for (std::int64_t i = first; i < std::min(first + block, leaves); ++i)
+      builder.add(digest_at(rows.data() + static_cast<std::size_t>(i) * kRow));
+    const Digest root = builder.root();
+    std::memcpy(roots.data() + static_cast<std::size_t>(world.rank()) * kWords, root.data(), sizeof(Digest));
+  }
+  world.all_reduce(Tensor(roots.data(), DType::kInt64, {std::ssize(roots)}), ReduceOp::kSumInteger);
+  MerkleBuilder top;
+  for (std::size_t i = 0; i < roots.size(); i += kWords) top.add(digest_at(roots.data() + i));
+  return top.root();
 }
 
 }  // namespace
@@ -53,9 +73,9 @@ Digest global_state_root(std::span<const StateShard> owned, const ParameterStore
 
 Digest global_state_root(std::span<const StateLeaf> hashed, const ParameterStore& store, Communicator& world) {
   const ChunkIndex index(store);
-  std::vector<StateLeaf> leaves = all_leaves(store);
-  // Each leaf comes from one rank, and is zero on the others: an integer sum brings it to all.
-  std::vector<std::int64_t> words(leaves.size() * kRow, 0);
+  // Each leaf comes from one rank, and is zero on the others: an integer sum brings it to all. Leaves stand in the
+  // order of the root: by name, slice, chunk, kind.
+  std::vector<std::int64_t> words(static_cast<std::size_t>(index.chunks()) * kStateKinds.size() * kRow, 0);
   const std::map<std::string, const LogicalTensor*> tensors = tensors_of(store);
   for (const StateLeaf& leaf : hashed) {
     const auto chunk =
@@ -64,15 +84,13 @@ Digest global_state_root(std::span<const StateLeaf> hashed, const ParameterStore
     std::memcpy(row, leaf.digest.data(), sizeof(Digest));
     row[kWords] = 1;
   }
-  world.all_reduce(Tensor(words.data(), DType::kInt64, {static_cast<std::int64_t>(words.size())}),
-                   ReduceOp::kSumInteger);
-  for (std::size_t i = 0; i < leaves.size(); ++i) {
-    StateLeaf& leaf = leaves[i];
-    require_equal(std::int64_t{1}, words[i * kRow + kWords], "one rank must answer for each chunk of the state",
-                  fmt::format("{} slice {} chunk {} {}", leaf.name, leaf.slice, leaf.chunk, name_of(leaf.kind)));
-    std::memcpy(leaf.digest.data(), words.data() + i * kRow, sizeof(Digest));
+  world.all_reduce(Tensor(words.data(), DType::kInt64, {std::ssize(words)}), ReduceOp::kSumInteger);
+  for (std::size_t i = kWords; i < words.size(); i += kRow) {
+    if (words[i] == 1) continue;
+    require_equal(std::int64_t{1}, words[i], "one rank must answer for each chunk of the state",
+                  place_of(static_cast<std::int64_t>(i / kRow), index, tensors));
   }
-  return state_root(std::move(leaves));
+  return fold(words, world);
 }
 
 }  // namespace baekji
