@@ -64,7 +64,7 @@ DrawBill draw_bill(const ProofQuestion& q, const ProofBill& bill, std::int64_t d
                          touched * q.state.state_bytes / (q.cluster.storage.read_gb_s * 1e9) +
                          d.opened_bytes / (q.cluster.storage.write_gb_s * 1e9);
   d.owner_hours = owner_s / 3600;
-  if (q.evaluator_step_s > 0) d.evaluator_hours = states * (bill.load_s + bill.replay_s + bill.hash_s) / 3600;
+  if (q.evaluator_step_s > 0) d.evaluator_hours = states * bill.segment_s() / 3600;
   return d;
 }
 
@@ -128,7 +128,10 @@ ProofBill proof_bill(const ProofQuestion& q) {
   bill.ledger_bytes =
       static_cast<double>(q.steps) * (kRecordBytes + kRootTextBytes / static_cast<double>(bill.segment_steps));
   if (q.evaluator_step_s > 0) {
-    // Files are hashed as they are read; the state's root is computed before and after the steps.
+    // One rank checks all states before any replay: it reads them, hashes files and arrays, and reads the weights
+    // again.
+    const double bytes = q.state.state_bytes;
+    bill.check_s = node_read_s(q, bytes + bytes / 3) + 2 * bytes / digest_bytes_s(q.cluster);
     const double node_ranks = static_cast<double>(q.evaluator_state.ranks);
     bill.load_s = node_read_s(q, q.state.state_bytes);
     bill.hash_s = q.state.state_bytes / (node_ranks * digest_bytes_s(q.cluster)) +

@@ -74,9 +74,12 @@ struct ProofBill {
   double ledger_bytes = 0;
 
   // Of one drawn segment, for the evaluator.
-  double load_s = 0;
-  double replay_s = 0;
-  double hash_s = 0;
+  double check_s = 0;   ///< its state: files, root, and how far the weights are from the neighbour's
+  double load_s = 0;    ///< reading it again, for the replay
+  double hash_s = 0;    ///< its files as they are read, its root before and after
+  double replay_s = 0;  ///< training
+
+  double segment_s() const { return check_s + load_s + hash_s + replay_s; }
   std::vector<DrawBill> draws;
 };
 

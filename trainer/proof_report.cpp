@@ -47,11 +47,12 @@ std::string evaluator_text(const ProofPlan& p, bool parts) {
                         e.asked_nodes == 1 ? "" : "s", e.lacks);
   if (e.nodes == 0) return text + "           nor on what was tried beyond: no bill for an evaluator\n";
   const ProofBill& b = p.bill;
-  text +=
-      fmt::format("evaluator  on {} node{} of {} devices, {}, {} on a device: {} for each replay of {} step{}\n",
-                  e.nodes, e.nodes == 1 ? "" : "s", e.devices / e.nodes, e.layout, size_text(e.memory_bytes),
-                  duration_text(b.load_s + b.replay_s + b.hash_s), b.segment_steps, b.segment_steps == 1 ? "" : "s");
+  text += fmt::format("evaluator  on {} node{} of {} devices, {}, {} on a device: {} for each replay of {} step{}\n",
+                      e.nodes, e.nodes == 1 ? "" : "s", e.devices / e.nodes, e.layout, size_text(e.memory_bytes),
+                      duration_text(b.segment_s()), b.segment_steps, b.segment_steps == 1 ? "" : "s");
   if (!parts) return text;
+  text += fmt::format("  {:<26} {:>12}  by one rank: files, root, distance to the neighbour\n", "checking the state",
+                      duration_text(b.check_s));
   text += fmt::format("  {:<26} {:>12}  {} read\n", "loading the state", duration_text(b.load_s),
                       size_text(p.state.state_bytes));
   text += fmt::format("  {:<26} {:>12}\n", "training", duration_text(b.replay_s));
@@ -136,6 +137,7 @@ nlohmann::json to_json(const ProofPlan& p) {
     evaluator.update({{"devices", p.evaluator.devices},
                       {"layout", p.evaluator.layout},
                       {"memory_bytes", p.evaluator.memory_bytes},
+                      {"check_s", b.check_s},
                       {"load_s", b.load_s},
                       {"replay_s", b.replay_s},
                       {"hash_s", b.hash_s}});

@@ -101,11 +101,13 @@ TEST(ProofBill, CountsWhatItSays) {
   EXPECT_DOUBLE_EQ(b.anchor_bytes, 100 * 120e9);
   EXPECT_NEAR(b.step_share, (b.root.total() + b.records_s) / 2, 1e-12);
   EXPECT_DOUBLE_EQ(b.load_s, 12);
+  EXPECT_DOUBLE_EQ(b.check_s, 16 + 2 * 120e9 / 20e9);
+  EXPECT_DOUBLE_EQ(b.segment_s(), b.check_s + b.load_s + b.hash_s + b.replay_s);
   EXPECT_DOUBLE_EQ(b.replay_s, 20);
   ASSERT_EQ(b.draws.size(), 2U);
   EXPECT_EQ(b.draws[0].replays, 15);
   EXPECT_DOUBLE_EQ(b.draws[0].opened_bytes, 15 * 120e9);
-  EXPECT_NEAR(b.draws[0].evaluator_hours, 15 * (b.load_s + b.replay_s + b.hash_s) / 3600, 1e-12);
+  EXPECT_NEAR(b.draws[0].evaluator_hours, 15 * b.segment_s() / 3600, 1e-12);
   EXPECT_GT(b.draws[1].owner_steps, b.draws[0].owner_steps);
   EXPECT_LT(b.draws[1].owner_steps, 100000);
 }
@@ -119,7 +121,7 @@ TEST(ProofBill, FewerRootsAreCheaperAndSegmentsLonger) {
   EXPECT_EQ(rare.segment_steps, 250);
   EXPECT_LT(rare.step_share, every.step_share);
   EXPECT_LT(rare.ledger_bytes, every.ledger_bytes);
-  EXPECT_GT(rare.draws[0].evaluator_hours, 100 * every.draws[0].evaluator_hours);
+  EXPECT_GT(rare.draws[0].evaluator_hours, 50 * every.draws[0].evaluator_hours);
   q.checkpoint_every = 0;
   EXPECT_EQ(proof_bill(q).segment_steps, q.steps) << "only the ends are committed to";
   EXPECT_EQ(proof_bill(q).anchors, 0);
