@@ -22,6 +22,11 @@ constexpr double kNode_s = 0.35e-6;
 // What a leaf sends: its digest, and the count of ranks that answer for it.
 constexpr double kLeafBytes = 40;
 constexpr double kRootBytes = 32;
+// Clearing, adding and looking through them on one core, in pieces that its cache holds: assumed.
+constexpr double kPasses = 4;
+constexpr double kPassGbS = 20;
+// As trainer/global_root.h has it.
+constexpr double kLeavesAtOnce = 131072;
 // A step's record with its newline and its leaf in the log; with a root it is longer (docs/formats/ledger.md, log.md).
 constexpr double kRecordBytes = 411;
 constexpr double kRootTextBytes = 80;
@@ -83,19 +88,21 @@ double digest_bytes_s(const Cluster& c) {
 
 RootSeconds root_seconds(const StateSpread& state, const Cluster& cluster, const ImplementationProfile& profile) {
   const bool on_host = cluster.device.kind == "cpu";
-  const double link = link_bytes_s(cluster);
   const double leaves_bytes = state.leaves * kLeafBytes;
   RootSeconds root;
-  root.copy = on_host ? 0 : state.busiest_bytes / link;
+  root.copy = on_host ? 0 : state.busiest_bytes / link_bytes_s(cluster);
   root.hash = state.busiest_bytes / digest_bytes_s(cluster);
   const auto ranks = static_cast<double>(state.ranks);
   if (state.ranks > 1) {
     const NetworkCost network(cluster, profile);
     const DeviceGroup all{.size = state.ranks, .stride = 1};
-    root.exchange = network.all_reduce_s(all, leaves_bytes) + network.all_reduce_s(all, ranks * kRootBytes) +
-                    (on_host ? 0 : 2 * leaves_bytes / link);
+    const double pieces = std::ceil(state.leaves / kLeavesAtOnce);
+    root.exchange = pieces * network.all_reduce_s(all, leaves_bytes / pieces) +
+                    network.all_reduce_s(all, ranks * kRootBytes) + leaves_bytes * kPasses / kPassGbS * 1e-9;
   }
-  root.fold = (state.leaves / ranks + (state.ranks > 1 ? ranks : 0)) * kNode_s;
+  // A rank's block is a power of two.
+  const double block = std::exp2(std::ceil(std::log2(std::max(1.0, state.leaves / ranks))));
+  root.fold = (block + (state.ranks > 1 ? std::ceil(state.leaves / block) : 0)) * kNode_s;
   return root;
 }
 

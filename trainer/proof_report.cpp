@@ -14,7 +14,7 @@ std::string size_text(double bytes) {
 }
 
 std::string duration_text(double seconds) {
-  if (seconds < 0.1) return fmt::format("{:.1f} ms", 1e3 * seconds);
+  if (seconds < 1) return fmt::format("{:.1f} ms", 1e3 * seconds);
   if (seconds < 120) return fmt::format("{:.1f} s", seconds);
   return seconds < 7200 ? fmt::format("{:.1f} minutes", seconds / 60) : fmt::format("{:.1f} hours", seconds / 3600);
 }

@@ -19,9 +19,10 @@ using Overrides = std::vector<std::string>;
 constexpr int kSteps = 6;
 
 Experiment rooted_experiment(const std::string& run, Overrides overrides, const Overrides& layout) {
-  overrides.insert(overrides.end(),
-                   {"model.layers=4", "numerics.replicas=4", "numerics.tensor_grains=4", "numerics.micro_batch=1",
-                    "numerics.precision='bf16'", fmt::format("run.steps={}", kSteps), "run.root_every=1"});
+  overrides.insert(
+      overrides.end(),
+      {"model.layers=4", "numerics.replicas=4", "numerics.tensor_grains=4", "numerics.micro_batch=1",
+       "numerics.precision='bf16'", fmt::format("run.steps={}", kSteps), "run.root_every=1", "run.checkpoint_every=4"});
   for (const std::string& key : layout) overrides.push_back("layout." + key);
   return tiny::load(tiny::fresh_folder(run), overrides);
 }
@@ -91,8 +92,28 @@ TEST(RootEvery, BlocksOfLeavesGiveTheRootOfTheWholeState) {
       RankGroups ranks(e.layout.mesh(), world);
       Engine engine(e, loader, *kernels, ranks);
       fill_genesis(engine.shards(), 5, pool);
-      require_equal(to_hex(state_root(engine.shards(), pool)), to_hex(engine.state_root(pool)), "another root",
-                    e.layout.mesh().describe());
+      const std::string whole = to_hex(state_root(engine.shards(), pool));
+      require_equal(whole, to_hex(engine.state_root(pool)), "another root", e.layout.mesh().describe());
+      const std::vector<StateLeaf> hashed = state_leaves(engine.owned_shards(), pool);
+      for (const std::int64_t at_once : {1, 7, 64}) {
+        require_equal(whole, to_hex(global_state_root(hashed, engine.parameters(), world, at_once)),
+                      "another root where leaves come in pieces", fmt::format("{} at once", at_once));
+      }
+      // What nobody answers for, and what two answer for, is named.
+      std::vector<StateLeaf> less = hashed;
+      if (!less.empty()) less.erase(less.begin() + 3);
+      const auto refused = [&](std::span<const StateLeaf> leaves) {
+        try {
+          global_state_root(leaves, engine.parameters(), world, 64);
+        } catch (const Error& error) {
+          return std::string(error.what()).find("one rank must answer") != std::string::npos;
+        }
+        return false;
+      };
+      if (!refused(less)) throw Error("a missing leaf was not told").at(e.layout.mesh().describe());
+      std::vector<StateLeaf> more = hashed;
+      if (!more.empty()) more.push_back(more.front());
+      if (!refused(more)) throw Error("a leaf that came twice was not told").at(e.layout.mesh().describe());
     });
   }
 }
