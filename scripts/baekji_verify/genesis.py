@@ -1,11 +1,15 @@
 """Step 0 from seed and declarations, and what it is held against: docs/formats/genesis.md."""
 import math
 import struct
+import time
 
 from .canonical import sha256
+from .files import read_file
 from .functions import log
 from .merkle import tree_root
-from .parameters import CHUNK
+from .parameters import CHUNK, Tensor, declare_parameters
+from .report import Rejected, require, require_equal
+from .seed import seed_of
 from .state import state_leaf
 
 MASK32 = 0xFFFFFFFF
@@ -109,3 +113,46 @@ def step0_root(tensors, seed):
         for kind, data in enumerate((master, bytes(len(master)), bytes(len(master)))):
             leaves.append(state_leaf(tensors[index], kind, slice_index, chunk, data))
     return tree_root(leaves)
+
+
+def check_whole_genesis(contract, ledger, report):
+    tensors, seed = declare_parameters(contract), seed_of(contract, ledger.genesis)
+    count, begin = sum(t.rows * t.columns for t in tensors if t.kind == "normal"), time.monotonic()
+    step0_elements(Tensor("trial", (4096,), "none", 1, 0, "normal", 1.0), seed, 0, 4096)
+    seconds = (time.monotonic() - begin) / 4096 * count
+    report.note("genesis", f"{count} random elements to compute: about {seconds:.0f} s")
+    root = step0_root(tensors, seed).hex()
+    require_equal(ledger.genesis["state_root"], root, "step 0 has another state root than the genesis record", "line 1")
+    return True, (f"all {len(every_chunk(tensors))} chunks of {len(tensors)} tensors computed from seed {seed} in "
+                  f"{time.monotonic() - begin:.1f} s; state root {root} is the genesis record's")
+
+
+def sample_chunks(chunks, count, nonce):
+    """`count` different chunks: SHA-256(nonce, i) for i = 0, 1, 2, ... as numbers, modulo how many there are."""
+    drawn, i = {}, 0
+    while len(drawn) < min(count, len(chunks)):
+        number = int.from_bytes(sha256(nonce + struct.pack("<Q", i)), "little") % len(chunks)
+        drawn[number] = chunks[number]
+        i += 1
+    return list(drawn.values())
+
+
+def check_sampled_genesis(contract, ledger, export, count, nonce):
+    """The export's root was found to be that of genesis, and its moments to be zero; here its master weights."""
+    require(export is not None, "a sample is held against an exported step 0", "--chunks of step 0 that passed", "none",
+            "command line (--genesis all needs no export)")
+    tensors, seed = declare_parameters(contract), seed_of(contract, ledger.genesis)
+    chunks = every_chunk(tensors)
+    sample = sample_chunks(chunks, count, nonce)
+    for index, slice_index, chunk in sample:
+        tensor = tensors[index]
+        computed = step0_chunk(tensor, seed, slice_index, chunk)
+        if state_leaf(tensor, 0, slice_index, chunk, computed) == export.leaves[index, slice_index, chunk, 0]:
+            continue
+        path = export.path(tensor, 0, slice_index)
+        came = read_file(path, 4 * tensor.slice_elements)[4 * chunk * CHUNK:][:len(computed)]
+        at = next((i for i in range(0, len(computed), 4) if computed[i:i + 4] != came[i:i + 4]), 0)
+        raise Rejected("an element of step 0 does not come from the seed (bytes)", computed[at:at + 4].hex(),
+                       came[at:at + 4].hex(), f"{path}, element {chunk * CHUNK + at // 4}")
+    return True, (f"{len(sample)} of {len(chunks)} chunks, drawn by nonce {nonce.hex()}, computed from seed {seed}: "
+                  "every bit equal")

@@ -28,6 +28,7 @@ class Export:
     """A state that `baekji chunks` wrote, as its files were when they were read."""
     folder: Path
     step: int
+    root: str
     leaves: dict  # (tensor's index by name, slice, chunk, kind) to leaf hash: sorted, the order of the tree
 
     def path(self, tensor, kind, slice_index):
@@ -60,7 +61,7 @@ def read_export(folder, contract, ledger):
     for i, (tensor, came) in enumerate(zip(declared, value["tensors"])):
         require(canonical(tensor.geometry()) == canonical(came), "a tensor is not the contract's", tensor.geometry(), came,
                 f"{where}: tensors[{i}]")
-    export = Export(folder, value["step"], {})
+    export = Export(folder, value["step"], value["state_root"], {})
     for index, tensor in enumerate(declared):
         for kind, slice_index in itertools.product(range(3), range(tensor.slices)):
             hash_slice(export, tensor, index, kind, slice_index)
