@@ -32,8 +32,14 @@ def name_and_path(text):
     return name, Path(path)
 
 
+class Parser(argparse.ArgumentParser):
+    def exit(self, status=0, message=None):
+        """A request that makes no sense is no partial success: argparse's own 2 would say so."""
+        super().exit(min(status, 1), message)
+
+
 def parse_arguments(description):
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder")
     parser.add_argument("--head", metavar="HEX", help="SHA-256 of a line that the ledger must contain")
     parser.add_argument("--digests", action="store_true", help="read every byte of the checkpoints that are there")

@@ -31,8 +31,8 @@ class KeyChain:
         self.kernel_sets = []
         for line in lines[2:-1]:
             digest = line.removeprefix("kernel_set ")
-            require(line.startswith("kernel_set ") and is_hex(digest, 64) and
-                    (not self.kernel_sets or self.kernel_sets[-1] < digest), "not an admissible kernel set",
+            ascends = not self.kernel_sets or self.kernel_sets[-1] < digest
+            require(line.startswith("kernel_set ") and is_hex(digest, 64) and ascends, "not an admissible kernel set",
                     "kernel_set <digest>, ascending, each once", line, note.where)
             self.kernel_sets.append(digest)
         require_signed(note, "baekji/opening", first)

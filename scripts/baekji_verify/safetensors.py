@@ -152,8 +152,8 @@ def described(contract, form, step, tokenizer):
     return config, tokens
 
 
-def make_release(contract, ledger, export, form, tokenizer_path):
-    """(name, SHA-256) of every file that an export of this state has."""
+def make_release(contract, ledger, export, form, tokenizer_path, take=None):
+    """(name, SHA-256) of every file that an export of this state has; take(name, bytes) is called for each piece."""
     require_expressible(contract.value["model"], "contract.json")
     made = []
 
@@ -161,6 +161,8 @@ def make_release(contract, ledger, export, form, tokenizer_path):
         digest = hashlib.sha256()
         for piece in pieces:
             digest.update(piece)
+            if take:
+                take(name, piece)
         made.append((name, digest.hexdigest()))
 
     model = read_file(tokenizer_path, TOKENIZER)
