@@ -114,12 +114,9 @@ KernelSet cpu_kernel_set(std::map<std::string, std::string> libraries) {
 json to_json_value(const KernelSet& kernels) {
   json libraries = json::object();
   for (const auto& [name, version] : kernels.libraries) libraries[name] = version;
-  return {{"compiler", kernels.compiler},
-          {"device", kernels.device},
-          {"flags", kernels.flags},
-          {"instruction_set", kernels.instruction_set},
-          {"libraries", libraries},
-          {"numerics_sources", to_hex(kernels.numerics_sources)},
+  return {{"compiler", kernels.compiler},  {"device", kernels.device},
+          {"flags", kernels.flags},        {"instruction_set", kernels.instruction_set},
+          {"libraries", libraries},        {"numerics_sources", to_hex(kernels.numerics_sources)},
           {"processor", kernels.processor}};
 }
 
