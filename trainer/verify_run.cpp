@@ -12,8 +12,8 @@
 #include "proof/genesis.h"
 #include "proof/merkle_tree.h"
 #include "proof/state_root.h"
-#include "trainer/run_experiment.h"
 #include "trainer/ledger_rules.h"
+#include "trainer/run_experiment.h"
 #include "trainer/saved_model.h"
 #include "trainer/verify_rollbacks.h"
 
@@ -99,6 +99,8 @@ VerifiedRun open_verified(const std::filesystem::path& path, VerifyReport& repor
   report.pass("ledger", fmt::format("{} records, {} steps, head {}{}", ledger.record_count(), ledger.last_step(),
                                     to_hex(ledger.head()), ledger.torn_bytes() > 0 ? " (its last line is torn)" : ""));
   const std::string contract = read_untrusted(folder.contract(), kMostContractBytes);
+  require_equal(to_hex(ledger.genesis().contract), to_hex(contract_digest(contract)),
+                "the contract of the run is not the one that its ledger began with", folder.contract().string());
   Experiment experiment = load_run_experiment(folder.root, {});
   const json members = parse_canonical_json(contract, folder.contract().string());
   require_experiment(experiment, members, folder.experiment().string());
