@@ -46,13 +46,13 @@ class ConfigReader {
   void field(const char* key, std::string& value, const char* help);
   void field(const char* key, std::vector<double>& value, const char* help);
   void field(const char* key, std::vector<std::int64_t>& value, const char* help);
+  void field(const char* key, std::vector<std::string>& value, const char* help);
   /// A key that later versions added to a table of the contract. `neutral` reproduces what was before it, for ever: at
   /// that value the key stays out of the contract's bytes (docs/formats/contract.md, "Newer keys").
   template <class T>
   void newer(const char* key, T& value, const T& /*neutral*/, const char* help) {
     field(key, value, help);
   }
-  void field(const char* key, std::vector<std::string>& value, const char* help);
   /// A string that must be one of `words`.
   void choice(const char* key, std::string& value, std::initializer_list<const char*> words, const char* help);
 

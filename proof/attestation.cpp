@@ -9,6 +9,7 @@
 
 #include "core/base64.h"
 #include "core/error.h"
+#include "core/untrusted_json.h"
 #include "proof/contract.h"
 
 namespace baekji {
@@ -48,7 +49,8 @@ bool is_subject(const json& subject) {
 
 // Members that nobody knows would be signed, and checked by nobody.
 bool is_statement(const json& statement) {
-  if (!statement.is_object() || statement.size() != 4 || statement.value("_type", json()) != kStatementType) return false;
+  if (!statement.is_object() || statement.size() != 4 || statement.value("_type", json()) != kStatementType)
+    return false;
   const json subjects = statement.value("subject", json());
   return subjects.is_array() && !subjects.empty() && std::all_of(subjects.begin(), subjects.end(), is_subject) &&
          statement.value("predicateType", json()).is_string() && statement.value("predicate", json()).is_object();
@@ -86,7 +88,7 @@ json dsse_envelope(const json& statement, const EcdsaKey& key) {
 }
 
 json open_dsse(std::string_view text, const EcdsaPublicKey& key, const std::string& place) {
-  const json envelope = json::parse(text, nullptr, false);
+  const json envelope = parse_untrusted_json(text, place);
   std::optional<std::string> payload, signature;
   std::string signer;
   try {
@@ -149,13 +151,16 @@ json sigstore_bundle(const json& statement, const EcdsaKey& key) {
 }
 
 json open_sigstore_bundle(std::string_view text, const EcdsaPublicKey& key, const std::string& place) {
-  const json bundle = json::parse(text, nullptr, false);
+  const json bundle = parse_untrusted_json(text, place);
   const json envelope = bundle.is_object() ? bundle.value("dsseEnvelope", json()) : json();
-  const json expected{{"mediaType", kBundleType},
-                      {"verificationMaterial", {{"publicKey", {{"hint", key_hint(key)}}}, {"tlogEntries", json::array()}}},
-                      {"dsseEnvelope", envelope}};
+  const json expected{
+      {"mediaType", kBundleType},
+      {"verificationMaterial", {{"publicKey", {{"hint", key_hint(key)}}}, {"tlogEntries", json::array()}}},
+      {"dsseEnvelope", envelope}};
   if (!envelope.is_object() || bundle != expected)
-    throw Error("not a bundle of this key").values(std::string(kBundleType) + ", with its hint", "something else").at(place);
+    throw Error("not a bundle of this key")
+        .values(std::string(kBundleType) + ", with its hint", "something else")
+        .at(place);
   return open_dsse(envelope.dump(), key, place);
 }
 

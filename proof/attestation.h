@@ -52,8 +52,8 @@ bool ignored_by_model_signature(std::string_view path);
 /// The subjects of a statement that open_dsse() gave.
 std::vector<AttestedSubject> subjects_of(const nlohmann::json& statement);
 
-/// model.sig: the statement's envelope with the key's hint, as a Sigstore bundle, version 0.3; and the statement in one,
-/// as of open_dsse().
+/// model.sig: the statement's envelope with the key's hint, as a Sigstore bundle, version 0.3; and the statement in
+/// one, as of open_dsse().
 nlohmann::json sigstore_bundle(const nlohmann::json& statement, const EcdsaKey& key);
 nlohmann::json open_sigstore_bundle(std::string_view text, const EcdsaPublicKey& key, const std::string& place);
 

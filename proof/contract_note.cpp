@@ -18,6 +18,7 @@ using nlohmann::json;
 constexpr std::string_view kFirstLine = "baekji/contract/v2";
 constexpr std::string_view kListFirstLine = "baekji/witness-register/v1";
 constexpr std::size_t kLongestName = 128;
+constexpr std::int64_t kMostRegisterBytes = std::int64_t{1} << 26;
 
 bool is_letter_or_digit(char c) {
   return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
@@ -76,7 +77,9 @@ json to_json_value(const RegisterEntry& entry) {
 }
 
 [[noreturn]] void fail_entry(std::string_view line, std::string_view place) {
-  throw Error("not a line of a witness's register").values("time, contract, name and seed", line.substr(0, 300)).at(place);
+  throw Error("not a line of a witness's register")
+      .values("time, contract, name and seed", line.substr(0, 300))
+      .at(place);
 }
 
 RegisterEntry entry_of(const json& value, std::string_view line, std::string_view place) {
@@ -160,7 +163,7 @@ ContractNote parse_contract_note(const SignedNote& note, std::string_view place)
 std::vector<RegisterEntry> read_register(const std::filesystem::path& file) {
   std::vector<RegisterEntry> entries;
   if (!posix_file_system().exists(file)) return entries;
-  const std::string text = posix_file_system().read(file);
+  const std::string text = read_untrusted(file, kMostRegisterBytes);
   if (!text.empty() && !text.ends_with('\n')) fail_entry("a line without its end", file.string());
   for (const std::string_view line : lines_of(text)) {
     const std::string place = fmt::format("{} line {}", file.string(), entries.size() + 1);
@@ -197,7 +200,7 @@ std::string register_list_text(std::span<const RegisterEntry> entries) {
 WitnessList read_witness_list(const std::filesystem::path& file, std::string_view witness,
                               const Ed25519PublicKey& key) {
   const std::string place = file.string();
-  const SignedNote note = read_note_file(file);
+  const SignedNote note = read_note_file(file, kMostRegisterBytes);
   const std::vector<std::string_view> lines = lines_of(note.text);
   if (lines.front() != kListFirstLine)
     throw Error("not a witness's list").values(kListFirstLine, lines.front().substr(0, 100)).at(place);

@@ -15,7 +15,8 @@
 
 namespace baekji {
 
-extern const char kNumericsSourcesHex[];  // generated in the build folder
+extern const char kNumericsSourcesHex[];  // generated in the build folder, as is the other
+extern const char kNumericsFlags[];
 
 namespace {
 
@@ -106,18 +107,16 @@ KernelSet cpu_kernel_set(std::map<std::string, std::string> libraries) {
           .instruction_set = instruction_sets(),
           .compiler = compiler_name(),
           .libraries = std::move(libraries),
-          .numerics_sources = numerics_sources_digest()};
+          .numerics_sources = numerics_sources_digest(),
+          .flags = kNumericsFlags};
 }
 
 json to_json_value(const KernelSet& kernels) {
   json libraries = json::object();
   for (const auto& [name, version] : kernels.libraries) libraries[name] = version;
-  return {{"compiler", kernels.compiler},
-          {"device", kernels.device},
-          {"flags", kernels.flags},
-          {"instruction_set", kernels.instruction_set},
-          {"libraries", libraries},
-          {"numerics_sources", to_hex(kernels.numerics_sources)},
+  return {{"compiler", kernels.compiler},  {"device", kernels.device},
+          {"flags", kernels.flags},        {"instruction_set", kernels.instruction_set},
+          {"libraries", libraries},        {"numerics_sources", to_hex(kernels.numerics_sources)},
           {"processor", kernels.processor}};
 }
 

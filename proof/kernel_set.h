@@ -27,8 +27,7 @@ struct KernelSet {
 /// The kernel set of this binary on this processor; `libraries` from the Kernels in use.
 KernelSet cpu_kernel_set(std::map<std::string, std::string> libraries);
 
-/// Digest of the sources that decide bits (core/functions.h, core/random.*, core/types.h, kernels/, model/, parallel/),
-/// taken when this binary was built.
+/// Digest of the sources that decide bits (cmake/NumericsSources.cmake lists them), taken when this binary was built.
 Digest numerics_sources_digest();
 
 nlohmann::json to_json_value(const KernelSet& kernels);

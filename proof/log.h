@@ -64,8 +64,8 @@ class LogWriter {
     FileSystem& files = posix_file_system();
   };
   /// Begins a log with its opening, or goes on with the one in the folder: check_published(), and `key` must be the
-  /// one in force, and not revoked. Tiles below the published size that are missing or damaged are written again: the ledger has what they
-  /// held.
+  /// one in force, and not revoked. Tiles below the published size that are missing or damaged are written again: the
+  /// ledger has what they held.
   explicit LogWriter(Args args);
 
   /// Publishes the first `records` lines of the ledger, which must be on the disk: tiles first, then the checkpoint.

@@ -47,7 +47,8 @@ Ed25519PublicKey key_in(std::string_view text) {
   Ed25519PublicKey key;
   const auto bytes = decode_base64(text);
   if (bytes && bytes->size() == key.bytes.size())
-    std::transform(bytes->begin(), bytes->end(), key.bytes.begin(), [](char c) { return static_cast<std::uint8_t>(c); });
+    std::transform(bytes->begin(), bytes->end(), key.bytes.begin(),
+                   [](char c) { return static_cast<std::uint8_t>(c); });
   return key;
 }
 

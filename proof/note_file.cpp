@@ -6,8 +6,8 @@ namespace baekji {
 
 namespace fs = std::filesystem;
 
-SignedNote read_note_file(const fs::path& path) {
-  return parse_note(posix_file_system().read(path), path.string());
+SignedNote read_note_file(const fs::path& path, std::int64_t most_bytes) {
+  return parse_note(read_untrusted(path, most_bytes), path.string());
 }
 
 void write_file_whole(const fs::path& path, std::string_view bytes, FileSystem& files) {

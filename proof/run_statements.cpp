@@ -18,17 +18,10 @@ struct History {
   std::map<std::int64_t, std::string> roots;
   std::int64_t root_record = -1;  // where the step's root stands first
   std::int64_t tokens = 0;        // of the step's record
-  std::string kernel_set;         // digest of the session's that wrote it
 };
-
-std::string kernel_set_in(const json& value) {
-  return value.is_object() ? to_hex(kernel_set_digest(parse_kernel_set(value, "ledger.jsonl")))
-                           : value.get<std::string>();
-}
 
 History history_of(const Ledger& ledger, std::int64_t records, std::int64_t wanted = -1) {
   History h;
-  std::string session = to_hex(kernel_set_digest(ledger.genesis().kernel_set));
   h.roots[0] = to_hex(ledger.genesis().state_root);
   const auto take_root = [&](std::int64_t index, std::int64_t step, const json& root) {
     h.roots[step] = root.get<std::string>();
@@ -38,15 +31,10 @@ History history_of(const Ledger& ledger, std::int64_t records, std::int64_t want
     if (index >= records) return;
     if (kind == "step") {
       h.last_step = body.at("step").get<std::int64_t>();
-      if (h.last_step == wanted) {
-        h.tokens = body.at("tokens").get<std::int64_t>();
-        h.kernel_set = session;
-      }
+      if (h.last_step == wanted) h.tokens = body.at("tokens").get<std::int64_t>();
       if (body.contains("state_root")) take_root(index, h.last_step, body["state_root"]);
     } else if (kind == "event" && body.at("event") == "checkpoint") {
       take_root(index, body.at("step").get<std::int64_t>(), body.at("state_root"));
-    } else if (kind == "event" && body.at("event") == "resume") {
-      session = kernel_set_in(body.at("kernel_set"));
     } else if (kind == "event" && body.at("event") == "rollback") {
       h.last_step = body.at("to").get<std::int64_t>();
       h.roots.erase(h.roots.upper_bound(h.last_step), h.roots.end());
@@ -110,7 +98,7 @@ json release_statement(const Ledger& ledger, const Release& release, std::span<c
                             {"state_root", root->second},
                             {"step", release.step},
                             {"tokens", history.tokens},
-                            {"kernel_set", history.kernel_set},
+                            {"kernel_set", to_hex(kernel_set_digest(ledger.kernel_set_of(release.step)))},
                             {"form", release.form},
                             {"dtype", release.dtype},
                             {"shard_bytes", release.shard_bytes}});

@@ -6,6 +6,7 @@
 #include <string>
 #include <thread>
 
+#include "core/untrusted_file.h"
 #include "proof/attestation.h"
 #include "proof/ledger.h"
 #include "proof/run_statements.h"
@@ -43,7 +44,7 @@ void attest(const AttestArguments& a) {
   OutputFolder output(a.output);
   const auto write = [&](const std::string& name, const json& value) { output.write(name, value.dump() + "\n"); };
   write("contract.dsse.json",
-        dsse_envelope(contract_statement(ledger, posix_file_system().read(folder.contract())), key));
+        dsse_envelope(contract_statement(ledger, read_untrusted(folder.contract(), kMostContractBytes)), key));
   write("chain.dsse.json", dsse_envelope(chain_statement(ledger, ledger.record_count()), key));
   if (!a.model.empty()) {
     const fs::path place = fs::weakly_canonical(a.model);

@@ -6,6 +6,7 @@
 
 #include "core/ed25519.h"
 #include "core/file_system.h"
+#include "core/untrusted_file.h"
 #include "proof/ledger.h"
 #include "proof/log.h"
 #include "proof/log_keys.h"
@@ -54,7 +55,7 @@ struct OpenLog {
 
 void write_and_check(const OpenLog& log, const fs::path& path, const SignedNote& note) {
   FileSystem& files = posix_file_system();
-  const std::string before = files.exists(path) ? files.read(path) : std::string();
+  const std::string before = files.exists(path) ? read_untrusted(path, kMostNoteBytes) : std::string();
   write_file_whole(path, write_note(note), files);
   try {
     (void)KeyChain::read(log.folder.log(), log.contract);
@@ -96,7 +97,7 @@ void hand_over(const LogArguments& a) {
 // A key that is lost is known by its public half.
 Ed25519PublicKey key_to_revoke(const LogArguments& a) {
   if (a.by.empty()) return Ed25519PrivateKey::read(a.revoke).public_key();
-  const bool is_private = posix_file_system().read(a.revoke).find("PRIVATE KEY-----") != std::string::npos;
+  const bool is_private = read_untrusted(a.revoke, kMostKeyBytes).find("PRIVATE KEY-----") != std::string::npos;
   return is_private ? Ed25519PrivateKey::read(a.revoke).public_key() : read_public_key(a.revoke);
 }
 
@@ -112,7 +113,8 @@ void revoke(const LogArguments& a) {
     throw Error("the log needs what would be revoked")
         .values(fmt::format("at least size {}, which stands on this key", needed), fmt::format("size {}", size))
         .at(a.run)
-        .hint("what was signed cannot be signed again by another key: to give the log up, say so where it is published");
+        .hint(
+            "what was signed cannot be signed again by another key: to give the log up, say so where it is published");
   }
   if (known.until && size >= *known.until) {
     throw Error("the key is revoked already")

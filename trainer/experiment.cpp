@@ -157,8 +157,9 @@ void validate_seed(const Experiment& e, const std::string& place) {
     throw Error("a beacon's value without a beacon").values("experiment.beacon", "none").at(e.place + " [run]");
   const std::string value_place = e.place + " [run] beacon_value";
   try {
-    require_equal(kBeaconValueBytes, hex_to_bytes(e.run.beacon_value).size(),
-                  "not the value of a beacon's round (bytes)", "");
+    const auto bytes = static_cast<std::int64_t>(hex_to_bytes(e.run.beacon_value).size());
+    require_equal(beacon_value_bytes(id.beacon), bytes, "a round of that beacon has a value of another length (bytes)",
+                  value_place);
   } catch (Error& error) {
     throw error.at(value_place);
   }
@@ -350,20 +351,18 @@ std::vector<OrderStage> order_stages(const Experiment& e) {
 }
 
 json contract_formats() {
-  return {{"batch_order", 2}, {"checkpoint", 1},  {"genesis", 1},
-          {"ledger", 2},      {"state_root", 1}, {"token_store", 1}};
+  return {{"batch_order", 2}, {"checkpoint", 1}, {"genesis", 1}, {"ledger", 2}, {"state_root", 1}, {"token_store", 1}};
 }
 
 json contract_of(const Experiment& e, const Digest& tokenizer_digest, std::span<const TokenStore> stores) {
-  json contract = {
-      {"format", "baekji-contract-1"},
-      {"formats", contract_formats()},
-      {"model", contract_table(e.model)},
-      {"optimizer", contract_table(e.optimizer)},
-      {"numerics", contract_table(e.numerics)},
-      {"tokenizer", to_hex(tokenizer_digest)},
-      {"sources", json::array()},
-      {"stages", json::array()}};
+  json contract = {{"format", "baekji-contract-1"},
+                   {"formats", contract_formats()},
+                   {"model", contract_table(e.model)},
+                   {"optimizer", contract_table(e.optimizer)},
+                   {"numerics", contract_table(e.numerics)},
+                   {"tokenizer", to_hex(tokenizer_digest)},
+                   {"sources", json::array()},
+                   {"stages", json::array()}};
   if (e.identity.beacon.empty())
     contract["seed"] = e.identity.seed;
   else

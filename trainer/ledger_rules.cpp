@@ -98,7 +98,7 @@ LedgerRules rules_of(const json& contract, const std::string& place) {
       .parameters = parameter_names(contract, place)};
   rules.max_skipped_batches = max_skipped_batches(contract, place);
   if (contract.contains("beacon"))
-    rules.beacon_value_bytes = static_cast<std::int64_t>(kBeaconValueBytes);
+    rules.beacon_value_bytes = beacon_value_bytes(contract.at("beacon").at("name").get<std::string>());
   return rules;
 }
 

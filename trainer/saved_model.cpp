@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "trainer/run_experiment.h"
+
 namespace baekji {
 
 namespace fs = std::filesystem;
@@ -80,7 +82,7 @@ Checkpoint open_saved_checkpoint(const RunFolder& folder, const Ledger& ledger, 
 
 SavedModel::SavedModel(const RunFolder& folder, ThreadPool& pool, Kernels& kernels, Arena& arena,
                        std::optional<std::int64_t> step)
-    : experiment_(load_experiment(folder.experiment(), {})),
+    : experiment_(load_run_experiment(folder.root, {})),
       declared_(declare_parameters(experiment_.model, experiment_.numerics.tensor_grains)),
       parameters_({.groups = declared_.groups,
                    .types = element_types(experiment_.numerics),

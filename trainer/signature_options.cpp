@@ -12,8 +12,8 @@ void add_signature_options(CLI::App& command, SignatureOptions& options) {
   command.add_option("--witnessed", options.witnessed,
                      "an earlier checkpoint of the log: the ledger must begin with what it covers");
   auto* attested = command.add_option("--attestations", options.attestations, "folder of `baekji attest`");
-  auto* key = command.add_option("--attestation-key", options.attestation_key,
-                                 "the public key (P-256, PEM) that signed them");
+  auto* key =
+      command.add_option("--attestation-key", options.attestation_key, "the public key (P-256, PEM) that signed them");
   attested->needs(key);
   key->needs(attested);
   command.add_option("--release", options.release, "with --attestations: folder of the released files")

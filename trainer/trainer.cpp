@@ -19,6 +19,7 @@
 #include "trainer/run_history.h"
 #include "trainer/run_inputs.h"
 #include "trainer/run_log.h"
+#include "trainer/store_check.h"
 
 namespace baekji {
 namespace {
@@ -118,6 +119,8 @@ class Run {
   RankGroups& checked_ranks() {
     Communicator& world = ranks_.world();
     require_same_everywhere(world, "the data", "contract " + to_hex(inputs_.digest));
+    if (world.rank() == 0)
+      store_check_ = check_stores(inputs_.loader.stores(), inputs_.loader.order().sources(), pool_);
     require_same_everywhere(world, "the kernel set", to_hex(kernel_set_digest(kernel_set_)));
     require_device_memory(e_, *kernels_, *planned().device, machine_);
     return ranks_;
@@ -155,6 +158,7 @@ class Run {
     say(fmt::format("layout     {}, {} threads", e_.layout.mesh().describe(), pool_.threads()));
     say(fmt::format("run        {} -> {} steps in {}{}", history_.position().step, e_.run.steps, folder_.root.string(),
                     history_.resumed() ? " (going on)" : ""));
+    say("data       " + store_check_);
     say("planned memory\n" + planned().table());
   }
 
@@ -286,6 +290,7 @@ class Run {
   RunFolder folder_;
   KernelSet kernel_set_;
   RunInputs inputs_;
+  std::string store_check_;  // rank 0: what was read of the stores
   Engine engine_;
   std::vector<std::string> early_warnings_;
   RunHistory history_;

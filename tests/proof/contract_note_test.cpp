@@ -22,8 +22,8 @@ constexpr const char* kSeedContract = R"({"lr":"1","seed":5})";
 class ContractNoteTest : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ = fs::path(testing::TempDir()) /
-              fmt::format("contract_note_{}_{}", getpid(), testing::UnitTest::GetInstance()->current_test_info()->name());
+    folder_ = fs::path(testing::TempDir()) / fmt::format("contract_note_{}_{}", getpid(),
+                                                         testing::UnitTest::GetInstance()->current_test_info()->name());
     fs::remove_all(folder_);
     fs::create_directories(folder_);
   }

@@ -272,8 +272,8 @@ TEST_F(LogKeysTest, OneFlippedBitInAnyNoteIsFound) {
   write_revocation("owner", 20, "second");
   EXPECT_EQ(said(), "");
   int flips = 0;
-  for (const fs::path& path : {opening_path(log_), hand_over_path(log_, 1), hand_over_path(log_, 2),
-                               revocation_path(log_, public_key())}) {
+  for (const fs::path& path :
+       {opening_path(log_), hand_over_path(log_, 1), hand_over_path(log_, 2), revocation_path(log_, public_key())}) {
     const std::string good = files_.read(path);
     for (std::size_t byte = 0; byte < good.size(); byte += 5) {
       std::string bad = good;

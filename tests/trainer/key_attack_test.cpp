@@ -38,8 +38,7 @@ class KeyAttack : public testing::Test {
     VerifyOptions options;
     options.run = run;
     options.signatures.public_key = pub(key);
-    for (const std::string& name : witnesses)
-      options.signatures.witnesses.push_back(name + "=" + pub(name).string());
+    for (const std::string& name : witnesses) options.signatures.witnesses.push_back(name + "=" + pub(name).string());
     return options;
   }
   int program(std::vector<std::string> arguments) const {
@@ -151,7 +150,8 @@ TEST_F(KeyAttack, AWitnessThatSignedNothingFails) {
   EXPECT_FALSE(verdict_of(options(run, "owner", {"witness", "stranger"})).passed) << "one of two signed nothing";
   // A kept checkpoint that none of the given witnesses signed.
   const fs::path kept = keys_ / "kept";
-  sign_note(note, log_origin(Ledger::open_read_only(run / "ledger.jsonl").genesis().contract), test_key(keys_, "owner"));
+  sign_note(note, log_origin(Ledger::open_read_only(run / "ledger.jsonl").genesis().contract),
+            test_key(keys_, "owner"));
   note.signatures.erase(note.signatures.begin());
   SignedNote bare{.text = note.text, .signatures = {note.signatures.back()}};
   write_file(kept, write_note(bare));
@@ -229,8 +229,9 @@ TEST_F(SeedAttack, OnlyAContractAloneForItsRoundIsProved) {
   EXPECT_THAT(verdict_of(options(e.output(), "owner", {"witness"})).text,
               HasSubstr("note  seed       not proved: --witness-list"));
   // A list from before the round may lack what came after it.
-  EXPECT_THAT(verdict(e.output(), {entry}, round_s_ - 1).text,
-              AllOf(HasSubstr("left  seed       not proved: the list of witness witness is of"), Not(HasSubstr("FAIL"))));
+  EXPECT_THAT(
+      verdict(e.output(), {entry}, round_s_ - 1).text,
+      AllOf(HasSubstr("left  seed       not proved: the list of witness witness is of"), Not(HasSubstr("FAIL"))));
   EXPECT_THAT(verdict(e.output(), {}, round_s_ + 5).text, HasSubstr("does not have this contract before the round"));
   EXPECT_THAT(verdict(e.output(), {entry}, round_s_ + 5, "stranger").text, HasSubstr("FAIL  seed"));
   // Side by side: two contracts of one name for one round.

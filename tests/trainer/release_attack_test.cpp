@@ -5,8 +5,8 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "checkpoint/checkpoint.h"
 #include "proof/attestation.h"
-#include "proof/contract.h"
 #include "proof/run_statements.h"
 #include "tests/proof/openssl.h"
 #include "tests/trainer/forged_run.h"
@@ -54,6 +54,12 @@ class ReleaseAttack : public OpensslTest {
     if (with_files) options.signatures.release = model_;
     return options;
   }
+  // A manifest whose own digest is right again.
+  static void rewrite_manifest(const fs::path& checkpoint, const std::function<void(CheckpointInfo&)>& change) {
+    Manifest manifest = Checkpoint::open(checkpoint).manifest();
+    change(manifest.info);
+    std::ofstream(checkpoint / "manifest.json") << encode_manifest(manifest);
+  }
   // A change of a true statement, signed again, must be called false; what was true is put back.
   void expect_false(const std::string& name, const std::string& what, const std::function<void(json&)>& change) const {
     const std::string good = read_text(statements_ / name);
@@ -72,9 +78,9 @@ class ReleaseAttack : public OpensslTest {
 TEST_F(ReleaseAttack, AnHonestReleaseIsVerified) {
   const Verdict verdict = verdict_of(options());
   EXPECT_TRUE(verdict.passed) << verdict.text;
-  EXPECT_THAT(verdict.text,
-              AllOf(HasSubstr("exported again, gives each of them"), HasSubstr("holds these 6 files"),
-                    HasSubstr("model.sig is of the same files"), HasSubstr("chain of"), HasSubstr("ok    attested   co")));
+  EXPECT_THAT(verdict.text, AllOf(HasSubstr("exported again, gives each of them"), HasSubstr("holds these 6 files"),
+                                  HasSubstr("model.sig is of the same files"), HasSubstr("chain of"),
+                                  HasSubstr("ok    attested   co")));
   std::printf("%s", verdict.text.c_str());
   EXPECT_TRUE(verdict_of(options(false)).passed);
 }
@@ -118,7 +124,9 @@ TEST_F(ReleaseAttack, EveryFileOfTheReleaseIsChecked) {
   change("another tokenizer", [](json& files) { files[2]["digest"]["sha256"] = to_hex(sha256("t")); });
   change("no files", [](json& files) { files = json::array(); });
   change("a file less", [](json& files) { files.erase(1); });
-  change("a file more", [](json& files) { files.push_back({{"name", "modeling.py"}, {"digest", files[0]["digest"]}}); });
+  change("a file more", [](json& files) {
+    files.push_back({{"name", "modeling.py"}, {"digest", files[0]["digest"]}});
+  });
   change("a file twice", [](json& files) { files.push_back(files[0]); });
   change("another name", [](json& files) { files[0]["name"] = "../config.json"; });
   change("another digest beside", [](json& files) { files[0]["digest"]["md5"] = "00"; });
@@ -165,9 +173,8 @@ TEST_F(ReleaseAttack, EveryFieldOfContractAndChainIsChecked) {
   field("chain.dsse.json", "first_step", 0);
   field("chain.dsse.json", "last_step", 9);
   field("chain.dsse.json", "state_roots", json::array());
-  expect_false("chain.dsse.json", "a root", [&](json& said) {
-    said["predicate"]["state_roots"][1]["state_root"] = other;
-  });
+  expect_false("chain.dsse.json", "a root",
+               [&](json& said) { said["predicate"]["state_roots"][1]["state_root"] = other; });
   expect_false("chain.dsse.json", "a step", [&](json& said) { said["predicate"]["state_roots"][1]["step"] = 3; });
   expect_false("chain.dsse.json", "a root more", [&](json& said) {
     said["predicate"]["state_roots"].push_back({{"step", 9}, {"state_root", other}});
@@ -249,17 +256,11 @@ TEST_F(ReleaseAttack, AStateIsTheOneOfItsStep) {
   fs::rename(eight, folder_ / "eight");
   fs::copy(run_ / "checkpoints" / "step-00000006", eight, fs::copy_options::recursive);
   EXPECT_THAT(verdict_of(options()).text, HasSubstr("FAIL  attested   a checkpoint lies in the directory of another"));
-  std::string manifest = read_text(eight / "manifest.json");
-  json claims = json::parse(manifest);
-  claims["step"] = 8;
-  std::ofstream(eight / "manifest.json") << canonical_json(claims) << (manifest.ends_with('\n') ? "\n" : "");
+  rewrite_manifest(eight, [](CheckpointInfo& info) { info.step = 8; });
   EXPECT_THAT(verdict_of(options()).text, HasSubstr("FAIL  attested"));
   fs::remove_all(eight);
   fs::rename(folder_ / "eight", eight);
-  manifest = read_text(eight / "manifest.json");
-  claims = json::parse(manifest);
-  claims["tokens"] = claims["tokens"].get<std::int64_t>() * 1000;
-  std::ofstream(eight / "manifest.json") << canonical_json(claims) << (manifest.ends_with('\n') ? "\n" : "");
+  rewrite_manifest(eight, [](CheckpointInfo& info) { info.tokens *= 1000; });
   EXPECT_THAT(verdict_of(options()).text, HasSubstr("are not the ledger's"));
   EXPECT_EQ(attest(folder_ / "again"), 1);
 }

@@ -119,7 +119,8 @@ TEST_F(RunKeys, TheContractNoteGoesIntoTheFolderWhenItIsOfThisContract) {
   train_alone(load(other, {"run.steps=1"}));
   const Digest contract = Ledger::open_read_only(other / "ledger.jsonl").genesis().contract;
   const auto note_of = [&](const Digest& named) {
-    SignedNote note{.text = contract_note_text({.contract = named, .name = "tests/tiny", .seed = "seed"}), .signatures = {}};
+    SignedNote note{.text = contract_note_text({.contract = named, .name = "tests/tiny", .seed = "seed"}),
+                    .signatures = {}};
     sign_note(note, kContractNoteName, test_key(keys_, "owner"));
     return write_note(note);
   };
