@@ -21,6 +21,11 @@ Forgery under(const KernelSet& kernels, std::int64_t swapped = 0) {
               [=](std::int64_t step, std::span<const StateShard> state) {
                 if (step != 0 && step == swapped) mix_in_foreign(state, 1.0F);
               },
+          // A move that the record tells: else the states alone give it away, on any machine.
+          .record =
+              [=](StepRecord& record) {
+                if (record.step == swapped) record.move = 100;
+              },
           .kernel_set = kernels};
 }
 
@@ -72,6 +77,12 @@ TEST(KernelAttack, AWholeRunElsewhereIsComparedAndNotExcused) {
   const Verdict verdict = verdict_of(challenge(forged));
   EXPECT_FALSE(verdict.passed);
   EXPECT_THAT(verdict.text, HasSubstr("partly verified"));
+  // The states give away a jump that no record tells.
+  const Experiment untold = eight_steps("untold_elsewhere");
+  Forgery quiet = under(exotic(), 3);
+  quiet.record = [](StepRecord&) {};
+  write_run(untold, quiet);
+  EXPECT_TRUE(verdict_of(challenge(untold)).failed);
 }
 
 // What the contract alone decides is the same on every machine.
