@@ -54,12 +54,16 @@ TEST(BeaconTest, SeedsAndTimes) {
   EXPECT_THROW(beacon_time_s("sunrise", 1), Error);
   // By hand: the first 8 bytes of SHA-256(digest || value), little-endian.
   const Digest contract = sha256("contract");
-  const std::string joined = std::string(contract.begin(), contract.end()) + "value";
+  const std::string value(32, 'v');
+  const std::string joined = std::string(contract.begin(), contract.end()) + value;
   const Digest hash = sha256(joined);
   std::uint64_t expected = 0;
   for (std::size_t i = 0; i < 8; ++i) expected |= static_cast<std::uint64_t>(hash[i]) << (8 * i);
-  EXPECT_EQ(seed_from_beacon(contract, "value"), expected);
-  EXPECT_NE(seed_from_beacon(contract, "value2"), expected);
+  EXPECT_EQ(seed_from_beacon(contract, value), expected);
+  EXPECT_NE(seed_from_beacon(contract, std::string(32, 'w')), expected);
+  // Other lengths would be other seeds to choose from.
+  for (const std::size_t bytes : {0, 1, 31, 33, 64})
+    EXPECT_THROW(seed_from_beacon(contract, std::string(bytes, 'v')), Error) << bytes;
 }
 
 }  // namespace
