@@ -14,6 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from run_builder import Key, Openssl, Run, StatementKey, expect, write_ledger  # noqa: E402
 import ledger_attacks  # noqa: E402
+import mutated_folders  # noqa: E402
 import signature_attacks  # noqa: E402
 
 
@@ -51,7 +52,7 @@ def main():
     parser.add_argument("names", nargs="*")
     a = parser.parse_args()
     bench, failed = Bench(a.openssl, a.work), []
-    attacks = [*ledger_attacks.ATTACKS, *signature_attacks.ATTACKS]
+    attacks = [*ledger_attacks.ATTACKS, *signature_attacks.ATTACKS, *mutated_folders.ATTACKS]
     for attack in (attack for attack in attacks if not a.names or attack.__name__ in a.names):
         begin = time.monotonic()
         try:
