@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from run_builder import (SOURCE, WITNESS, Key, Openssl, StatementKey, canonical, changed, checkpoint_note, expect,  # noqa: E402
-                         flipped, records_of, verify, write_contract_note)
+from run_builder import (SOURCE, WITNESS, Key, Openssl, Run, StatementKey, canonical, changed, checkpoint_note, expect,  # noqa: E402
+                         flipped, records_of, verify, write_contract_note, write_log)
 from baekji_verify import canonical as forms, ed25519  # noqa: E402
 
 # ffn: a slice of a matrix has two chunks. vocab: tables are padded.
@@ -68,7 +68,7 @@ class Bench:
         (self.work / "verified.toml").write_text(EXPERIMENT)
         self.program("tokenizer", "--input", "a.jsonl", "--vocab", "331", "--output", "tok.model")
         self.program("data", "--tokenizer", "tok.model", "--input", "a.jsonl", "--output", "a.h5")
-        openssl = Openssl(arguments.openssl, self.work)
+        self.openssl = openssl = Openssl(arguments.openssl, self.work)
         self.owner, self.witness, self.attester = Key(openssl, "owner"), Key(openssl, "witness"), StatementKey(openssl, "attester")
 
     def program(self, *arguments, status=0):
@@ -213,11 +213,49 @@ def check_garbage(bench, arguments):
 
 
 def check_resumed(bench):
-    """A run that goes on is a run as any other."""
+    """A run that goes on, and one that goes back to a step without a root, are runs as any other."""
     (bench.work / "verified.toml").write_text(EXPERIMENT.replace("steps = 6", "steps = 8"))
     bench.program("train", "verified.toml")
     expect(0, [bench.run, "--key", bench.owner.public, "--digests"], "steps 1 to 8", "1 resume")
-    print("a run that went on passes")
+    bench.program("train", "verified.toml", "--rollback", "7", "--skip", "8:8")
+    expect(0, [bench.run, "--key", bench.owner.public, "--digests"], "1 rollbacks, 1 batches left out, 1 steps trained and thrown "
+           "away", "batches that were left out: 8 to 8", "freedom: at most 6.9 bits")
+    expect(1, [bench.run, "--require", "no-rollback"], "no-rollback is required, and is not so")
+    print("a run that went on passes, and one that went back")
+
+
+def check_keys(bench):
+    """Hand-overs and revocations that the program writes."""
+    second = Key(bench.openssl, "second")
+    size = len(records_of(bench.run))
+    bench.program("log", "run", "--hand-over", second.private, "--key", bench.owner.private)
+    (bench.work / "verified.toml").write_text(EXPERIMENT.replace("steps = 6", "steps = 10").replace("owner.key", "second.key"))
+    bench.program("train", "verified.toml")
+    expect(0, [bench.run, "--key", second.public, "--require", "log"], "by key 2 of 2")
+    expect(0, [bench.run, "--key", bench.owner.public], "the given key is key 1 of 2", f"handed over at size {size}")
+    bench.program("log", "run", "--revoke", bench.owner.private)
+    expect(0, [bench.run, "--key", bench.owner.public], f"revoked beyond size {size}")
+    print("keys of the real program are handed over and revoked")
+
+
+def check_beacon(bench):
+    """A contract that a witness of the program cosigned, and its list, beside a ledger that was made of it here."""
+    beacon = EXPERIMENT.replace("seed = 11", f"beacon = 'drand-quicknet', beacon_round = {10**9}").replace("'run'", "'beacon'")
+    (bench.work / "beacon.toml").write_text(beacon)
+    bench.program("contract", "beacon.toml", "--key", bench.owner.private, "--note", "note")
+    written = bench.program("contract", "beacon.toml")
+    data = next(line for line in written.splitlines() if line.startswith("{")).encode()
+    run = Run(bench.work, "beacon", json.loads(data))
+    assert run.data == data, data
+    shutil.copy(bench.work / "tok.model", run.folder / "tokenizer.model")
+    shutil.move(bench.work / "note", run.folder / "contract.note")
+    bench.program("contract", "--cosign", run.folder / "contract.note", "--contract", run.folder / "contract.json", "--key",
+                  bench.witness.private, "--name", WITNESS, "--register", "register")
+    bench.program("contract", "--list-register", "register", "--key", bench.witness.private, "--name", WITNESS, "--output", "list")
+    write_log(run.folder, bench.owner)
+    expect(2, [run.folder, *bench.keys(), "--witness-list", f"{WITNESS}={bench.work / 'list'}"],
+           "signed 1 contracts for that round: 1 under", "before the round came")
+    print("a note that the real program signed and cosigned is read, and its list")
 
 
 def check_signatures(bench):
@@ -259,6 +297,8 @@ def main():
         check_garbage(bench, arguments)
         check_random_flips(bench, arguments, 250)
         check_resumed(bench)
+        check_keys(bench)
+        check_beacon(bench)
     except AssertionError as error:
         print(f"verify_run_test.py: {error}")
         return 1
