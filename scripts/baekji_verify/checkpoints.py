@@ -45,7 +45,8 @@ def check_ranges(body, tensors, where):
         require(isinstance(item, list) and len(item) == 5 and all(is_integer(n) for n in item) and item[0] < shards and
                 item[1] < len(tensors) and item[4] >= 1, "not a range", "[shard, tensor, slice, begin, count]", item, where)
     slices = sum(tensor.slices for tensor in tensors)
-    require(slices <= len(body["ranges"]), "the ranges are not those of every slice", f"{slices} at least", len(body["ranges"]), where)
+    require(slices <= len(body["ranges"]), "the ranges are not those of every slice", f"at least {slices}", len(body["ranges"]),
+            where)
     every = [(t, s, tensor.slice_elements) for t, tensor in enumerate(tensors) for s in range(tensor.slices)]
     groups = [(key, list(items)) for key, items in groupby(body["ranges"], key=lambda item: (item[1], item[2]))]
     require_equal([(t, s) for t, s, _ in every], [key for key, _ in groups], "the ranges are not those of every slice", where)

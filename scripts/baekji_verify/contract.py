@@ -109,9 +109,9 @@ def check_stages(stages, where):
 def parse_contract(data, where):
     value = parse_canonical(data, where)
     seed = {"beacon": "object"} if isinstance(value, dict) and "beacon" in value else {"seed": "count"}
-    require(isinstance(value, dict) and canonical(value.get("formats")) == canonical(FORMATS), "the contract asks for formats of another version",
-            f"{FORMATS}; the build that wrote the run verifies it",
-            value.get("formats") if isinstance(value, dict) else value, where)
+    formats = value.get("formats") if isinstance(value, dict) else value
+    require(canonical(formats) == canonical(FORMATS), "the contract asks for formats of another version",
+            f"{FORMATS}; the build that wrote the run verifies it", formats, where)
     check_members(value, {**dict.fromkeys(("formats", "model", "numerics", "optimizer"), "object"), "format": "text",
                           "sources": "array", "stages": "array", "tokenizer": "digest", **seed}, where,
                   {"max_skipped_batches": "count"})

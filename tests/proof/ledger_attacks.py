@@ -11,15 +11,15 @@ from run_builder import (KERNEL_SET, Run, bits, canonical, changed, expect, flip
 
 def attack_events_without_records(bench):
     """A checkpoint event belongs to a step record, and a step has one state."""
-    run, root = bench.run, "12" * 32
+    run, root, outside = bench.run, "12" * 32, "a checkpoint is of a step of its session"
     for step in (7, 10**6, 2**62):
-        bench.refused("a checkpoint is of a step of its session", [*run.records, bench.event("checkpoint", step=step, state_root=root)])
+        bench.refused(outside, [*run.records, bench.event("checkpoint", step=step, state_root=root)])
     for step in (-1, 2**63, 2**64 - 1):
         bench.refused("member step has the wrong form", [*run.records, bench.event("checkpoint", step=step, state_root=root)])
-    bench.refused("a checkpoint is of a step of its session", [*run.records[:2], bench.event("checkpoint", step=0, state_root=run.root(0))])
+    bench.refused(outside, [*run.records[:2], bench.event("checkpoint", step=0, state_root=run.root(0))])
     resumed = bench.event("resume", step=4, kernel_set=KERNEL_SET, layout="one rank")
     bench.refused("two states of step 6", [*run.records, resumed, bench.event("checkpoint", step=6, state_root=root)])
-    bench.refused("a checkpoint is of a step of its session", [*run.records, bench.event("checkpoint", step=6, state_root=run.root(6))])
+    bench.refused(outside, [*run.records, bench.event("checkpoint", step=6, state_root=run.root(6))])
 
 
 def attack_numbers_of_steps(bench):
@@ -49,10 +49,12 @@ def attack_order_of_records(bench):
         ("may not", run.records[1:]), ("may not", [run.records[0], *run.records[2:]]),
         ("may not", [*run.records, run.records[1]]), ("may not", [*run.records, run.records[0]]),
         ("may not", [*run.records, bench.event("divergence", step=6, members=["loss"]), run.step(7, 448)]),
-        ("no records of that kind", [*run.records, ("surprise", {})]), ("knows no such event", [*run.records, bench.event("anomaly", step=3)]),
+        ("no records of that kind", [*run.records, ("surprise", {})]),
+        ("knows no such event", [*run.records, bench.event("anomaly", step=3)]),
         ("an event has no name", [*run.records, ("event", {"step": 1})]),
         ("trained again", [*run.records, bench.event("divergence", step=0, members=[])]),
-        ("another format", run.with_body(0, format="baekji.ledger.v1")), ("a member is missing", run.records[:1] + [("event", {"event": "start"})]),
+        ("another format", run.with_body(0, format="baekji.ledger.v1")),
+        ("a member is missing", run.records[:1] + [("event", {"event": "start"})]),
         ("belongs to another contract", run.with_body(0, contract="12" * 32)),
     ]:
         bench.refused(wanted, records)
@@ -313,7 +315,8 @@ def honest_runs(bench):
     run = bench.run
     write_ledger(run.folder, run.records)
     expect(0, [run.folder, "--genesis", "all"], "is the genesis record's")
-    resume = bench.event("resume", step=4, kernel_set=KERNEL_SET, layout="two ranks", torn_bytes=17, problems=["a shard is missing"])
+    resume = bench.event("resume", step=4, kernel_set=KERNEL_SET, layout="two ranks", torn_bytes=17,
+                         problems=["a shard is missing"])
     bench.passes([*run.records, resume, run.step(7, 448)])
     bench.passes([*run.records, resume, bench.event("divergence", step=5, members=["loss"]), resume], "came out otherwise")
     bench.passes([run.records[0], bench.event("resume", step=0, kernel_set=KERNEL_SET, layout="one rank"), run.step(1, 64)])

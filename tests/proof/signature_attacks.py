@@ -162,7 +162,8 @@ def attack_witnesses(bench):
     other = Run(bench.work, "other-history")
     write_ledger(other.folder, other.with_body(other.at_step(2), loss="3ff0000000000000"))
     write_log(other.folder, bench.owner)
-    expect(1, [other.folder, "--key", bench.owner.public, "--witnessed", bench.work / "kept"], "lines of the ledger have another root")
+    expect(1, [other.folder, "--key", bench.owner.public, "--witnessed", bench.work / "kept"],
+           "lines of the ledger have another root")
 
 
 def witness_list(bench, path, entries, when):
@@ -248,7 +249,8 @@ class Statements:
         ledger = self.run.read()
         self.said = {"contract.dsse.json": contract_statement(self.run.contract, ledger),
                      "chain.dsse.json": chain_statement(self.run.contract, ledger, 10),
-                     "release.dsse.json": release_statement(self.run.contract, ledger, 6, ledger.lines[9].hex(), self.form, self.subjects)}
+                     "release.dsse.json": release_statement(self.run.contract, ledger, 6, ledger.lines[9].hex(), self.form,
+                                                            self.subjects)}
         for name_of_file, statement in self.said.items():
             self.sign(name_of_file, statement)
         self.sign_model(self.subjects)
@@ -353,8 +355,8 @@ def attack_foreign_weights(bench):
         expect(2, [*honest.base, "--chunks", step2], "whether they come from the state of step 6")
         said = honest.said["release.dsse.json"]
         for step, root in ((2, honest.run.root(2)), (0, honest.run.root(0)), (6, honest.run.root(4))):
-            tokens = 64 * step
-            honest.sign("release.dsse.json", {**said, "predicate": {**said["predicate"], "step": step, "state_root": root, "tokens": tokens}})
+            predicate = {**said["predicate"], "step": step, "state_root": root, "tokens": 64 * step}
+            honest.sign("release.dsse.json", {**said, "predicate": predicate})
             expect(1, [*honest.all, "--chunks", step2], "FAIL  attested")
 
 
@@ -407,7 +409,9 @@ def attack_signature_arithmetic(bench):
             assert not p256.verify_p256(key, message, bytes(wrong)), at
         for wrong in (b"", der[:-1], der + b"\0", b"\x30\x06\x02\x01\x00\x02\x01\x00", b"\x30\x06\x02\x01\x01\x02\x01\x01"):
             assert not p256.verify_p256(key, message, wrong)
-    assert p256.multiply_point(p256.ORDER, p256.BASE) is None and p256.is_on_curve(p256.BASE)
+    assert p256.multiply_sum(p256.ORDER, p256.BASE, 0, p256.BASE) is None and p256.is_on_curve(p256.BASE)
+    assert p256.multiply_sum(3, p256.BASE, p256.ORDER - 3, p256.BASE) is None
+    assert p256.multiply_sum(1, p256.BASE, 1, p256.BASE) == p256.multiply_sum(2, p256.BASE, 0, p256.BASE)
     assert safetensors.to_bf16(bytes.fromhex("0080803f" "0080813f" "0180803f" "ffff7f7f" "0000807f" "0100807f")) == \
         bytes.fromhex("803f" "823f" "813f" "807f" "807f" "c07f")
     assert canonical({"b": 1, "a": "\u00e9"}) == b'{"a":"\xc3\xa9","b":1}'
