@@ -291,7 +291,8 @@ def toggle_void(draw, records):
     body = draw.choice(steps)
     body["void"] = not body.get("void")
     if body["void"]:
-        body["void_tensor"] = draw.choice(["embedding", "head", "final_norm", "layers.0.attention.q", "layers.1.attention.q", "x"])
+        body["void_tensor"] = draw.choice(["embedding", "head", "final_norm", "layers.0.attention.q", "layers.1.attention.q",
+                                           "x"])
         body.update(gradient_norm="0" * 16, move=draw.choice(["0" * 16, "0" * 15 + "1"]))
     else:
         body.pop("void_tensor", None)
@@ -357,7 +358,8 @@ def raw_change(draw, data):
     if what == 5:
         return data.replace(b'"event"', draw.choice([b'"\\u0065vent"', b'"event" ']), 1)
     if what == 6:
-        return data.replace(b'"step":1,', draw.choice([b'"step":1.0,', b'"step":1e0,', b'"step":01,', b'"step":-0,', b'"step":1,"step":1,']))
+        return data.replace(b'"step":1,', draw.choice([b'"step":1.0,', b'"step":1e0,', b'"step":01,', b'"step":-0,',
+                                                       b'"step":1,"step":1,']))
     if what == 7:
         return data.rstrip(b"\n")
     if what == 8:

@@ -8,7 +8,7 @@ from .files import files_below, hash_file, open_regular
 from .kernel_set import kernel_set_digest
 from .ledger import Ledger
 from .report import Rejected, require, require_equal
-from .safetensors import BYTES, Form, first_difference, form_of, make_release
+from .safetensors import BYTES, Form, file_names, first_difference, form_of, make_release
 
 KIND = "https://baekji/attestation/{}/v2"
 IGNORED = (".git", ".gitattributes", ".github", ".gitignore", "model.sig")
@@ -132,6 +132,8 @@ class Attestations:
 
     def check_subjects(self, subjects, step, form, release, path):
         """The released files: those of the folder, and those that the state gives."""
+        require_equal(file_names(self.contract, form), [name for name, _ in subjects],
+                      "a release has other files than its state gives", path)
         if release:
             self.check_folder(release, subjects)
         else:
@@ -142,12 +144,10 @@ class Attestations:
                               "`baekji chunks` of that state, and --chunks, or `baekji verify`")
             return
         made = make_release(self.contract, self.ledger, export, form, self.run / "tokenizer.model")
-        for (name, digest), (came_name, came) in zip(made, subjects):
-            require_equal(name, came_name, "a release has other files than its state gives", path)
+        for (name, digest), (_, came) in zip(made, subjects):
             place = first_difference(release / name, self.contract, export, form) if release and digest != came else ""
             require(digest == came, "a released file is not what the state gives", digest, came,
                     f"{path}: {name}{', ' + place if place else ''}")
-        require_equal(len(made), len(subjects), "a release has other files than its state gives", path)
         self.report.ok("attested", f"release of {len(subjects)} files: the state of step {step}, exported again, gives each, "
                                    "weights bit for bit")
 

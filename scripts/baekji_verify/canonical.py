@@ -8,6 +8,7 @@ from decimal import Decimal
 from .json_text import MOST_DEPTH, is_deep
 from .report import Rejected, require
 
+
 def sha256(data):
     return hashlib.sha256(data).digest()
 
@@ -23,13 +24,21 @@ def whole_number(text):
     return value
 
 
+DECODER = json.JSONDecoder(parse_int=whole_number, parse_float=refuse_number, parse_constant=refuse_number)
+ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def canonical(value):
+    """The canonical bytes of a value without floating-point numbers."""
+    return ENCODER.encode(value).encode("utf-8")
+
+
 def parse_canonical(data, where):
     """The value of bytes that are canonical JSON; all others are refused."""
     require(not is_deep(data), "JSON that nests too deeply", f"at most {MOST_DEPTH} levels", "more", where)
     try:
-        value = json.loads(data.decode("utf-8"), parse_int=whole_number, parse_float=refuse_number,
-                           parse_constant=refuse_number)
-        again = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+        value = DECODER.decode(data.decode("utf-8"))
+        again = canonical(value)
     except (ValueError, RecursionError) as error:
         raise Rejected("not canonical JSON", "canonical JSON", str(error), where) from None
     if again != data:
@@ -38,20 +47,15 @@ def parse_canonical(data, where):
     return value
 
 
-def canonical(value):
-    """The canonical bytes of a value without floating-point numbers."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
-
-
 def is_integer(value, least=0, most=2**63 - 1):
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
-HEX = re.compile("[0-9a-f]*")
+HEX = re.compile("[0-9a-f]*").fullmatch
 
 
 def is_hex(value, digits):
-    return isinstance(value, str) and len(value) == digits and HEX.fullmatch(value) is not None
+    return isinstance(value, str) and len(value) == digits and HEX(value) is not None
 
 
 def is_fp64_bits(value):
@@ -92,12 +96,16 @@ FORMS = {
 def check_members(value, forms, where, optional=None):
     """`value` is an object with exactly these members (and some of the optional ones), each of its form."""
     require(isinstance(value, dict), "not an object", "an object", value, where)
-    optional = optional or {}
-    for name, form in {**forms, **optional}.items():
-        if name not in value:
-            require(name in optional, "a member is missing", name, sorted(value), where)
-            continue
-        fits, wanted = FORMS[form]
-        require(fits(value[name]), f"member {name} has the wrong form", wanted, value[name], where)
-    unknown = sorted(set(value) - set(forms) - set(optional))
-    require(not unknown, "members that do not belong there", sorted(forms), unknown, where)
+    known = 0
+    for table in (forms, optional or {}):
+        for name, form in table.items():
+            if name not in value:
+                require(table is not forms, "a member is missing", name, sorted(value), where)
+                continue
+            known += 1
+            fits, wanted = FORMS[form]
+            if not fits(value[name]):
+                raise Rejected(f"member {name} has the wrong form", wanted, value[name], where)
+    if known != len(value):
+        unknown = sorted(set(value) - set(forms) - set(optional or {}))
+        raise Rejected("members that do not belong there", sorted(forms), unknown, where)

@@ -44,6 +44,9 @@ def check_ranges(body, tensors, where):
     for item in body["ranges"]:
         require(isinstance(item, list) and len(item) == 5 and all(is_integer(n) for n in item) and item[0] < shards and
                 item[1] < len(tensors) and item[4] >= 1, "not a range", "[shard, tensor, slice, begin, count]", item, where)
+    slices = sum(tensor.slices for tensor in tensors)
+    require(slices <= len(body["ranges"]), "the ranges are not those of every slice", f"at least {slices}", len(body["ranges"]),
+            where)
     every = [(t, s, tensor.slice_elements) for t, tensor in enumerate(tensors) for s in range(tensor.slices)]
     groups = [(key, list(items)) for key, items in groupby(body["ranges"], key=lambda item: (item[1], item[2]))]
     require_equal([(t, s) for t, s, _ in every], [key for key, _ in groups], "the ranges are not those of every slice", where)
@@ -95,8 +98,8 @@ def verify_checkpoints(run, contract, ledger, digests, report):
         found = []
         names = report.attempt("states", names_in, folder)
         for name in names or []:
-            if name.endswith(".partial"):
-                report.note("states", f"{folder / name}: what a crash left")
+            if not name.startswith("step-") or "." in name:  # `.partial`, `.rolled-back`: no reader takes it for a state
+                report.note("states", f"{folder / name}: not a checkpoint, not looked at")
                 continue
             step = report.attempt("states", check_checkpoint, folder, name, contract, ledger, digests)
             if step is not None:

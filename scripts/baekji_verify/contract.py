@@ -40,6 +40,9 @@ class Contract:
         self.digest, self.value = digest, value
         self.stages = value["stages"]
         self.starts = [stage["from_step"] for stage in self.stages]
+        self.before = [0]  # sequences of the batches before each stage
+        for stage, end in zip(self.stages, self.starts[1:]):
+            self.before.append(self.before[-1] + (end - stage["from_step"]) * stage["global_batch"])
         optimizer = value["optimizer"]
         self.optimizer = {**optimizer, **{key: float(optimizer[key]) for key in ("lr", "min_lr_ratio")}}
         self.max_skipped_batches = value.get("max_skipped_batches", -1)  # -1, the neutral value: no limit
@@ -47,9 +50,10 @@ class Contract:
 
     def position(self, batch):
         """docs/formats/batch-order.md: the sequences of batches 1 to `batch`."""
-        ends = [start - 1 for start in self.starts[1:]] + [batch]
-        return sum(max(0, min(batch, end) - stage["from_step"] + 1) * stage["global_batch"]
-                   for stage, end in zip(self.stages, ends))
+        at = bisect.bisect_right(self.starts, batch) - 1
+        if at < 0:
+            return 0
+        return self.before[at] + (batch - self.starts[at] + 1) * self.stages[at]["global_batch"]
 
     def batch_tokens(self, batch):
         stage = self.stages[bisect.bisect_right(self.starts, batch) - 1]
@@ -105,9 +109,9 @@ def check_stages(stages, where):
 def parse_contract(data, where):
     value = parse_canonical(data, where)
     seed = {"beacon": "object"} if isinstance(value, dict) and "beacon" in value else {"seed": "count"}
-    require(isinstance(value, dict) and canonical(value.get("formats")) == canonical(FORMATS), "the contract asks for formats of another version",
-            f"{FORMATS}; the build that wrote the run verifies it",
-            value.get("formats") if isinstance(value, dict) else value, where)
+    formats = value.get("formats") if isinstance(value, dict) else value
+    require(canonical(formats) == canonical(FORMATS), "the contract asks for formats of another version",
+            f"{FORMATS}; the build that wrote the run verifies it", formats, where)
     check_members(value, {**dict.fromkeys(("formats", "model", "numerics", "optimizer"), "object"), "format": "text",
                           "sources": "array", "stages": "array", "tokenizer": "digest", **seed}, where,
                   {"max_skipped_batches": "count"})
@@ -117,8 +121,9 @@ def parse_contract(data, where):
         require(value["beacon"]["name"] in BEACONS, "a beacon that is not known", sorted(BEACONS), value["beacon"], where)
     check_members(value["model"], MODEL, f"{where}: model")
     check_members(value["numerics"], NUMERICS, f"{where}: numerics")
-    require(value["numerics"]["precision"] in ("fp32", "bf16", "fp8") and value["numerics"]["residual"] in (
-        "compute", "fp32"), "a precision that is not known", "fp32, bf16, fp8; compute, fp32", value["numerics"], where)
+    numerics = value["numerics"]
+    require(numerics["precision"] in ("fp32", "bf16", "fp8") and numerics["residual"] in ("compute", "fp32"),
+            "a precision that is not known", "fp32, bf16, fp8; compute, fp32", numerics, where)
     check_members(value["optimizer"], OPTIMIZER, f"{where}: optimizer")
     check_model(value["model"], value["numerics"]["tensor_grains"], f"{where}: model")
     check_optimizer(value["optimizer"], f"{where}: optimizer")

@@ -13,6 +13,7 @@ from .seed import seed_of
 from .state import state_leaf
 
 MASK32 = 0xFFFFFFFF
+MOST_ELEMENTS = 2**36  # some days
 
 
 def philox(counter, key):
@@ -118,6 +119,8 @@ def step0_root(tensors, seed):
 def check_whole_genesis(contract, ledger, report):
     tensors, seed = declare_parameters(contract), seed_of(contract, ledger.genesis)
     count, begin = sum(t.rows * t.columns for t in tensors if t.kind == "normal"), time.monotonic()
+    require(count <= MOST_ELEMENTS, "too many elements for this program: `baekji verify --genesis`", MOST_ELEMENTS, count,
+            "the contract's model")
     step0_elements(Tensor("trial", (4096,), "none", 1, 0, "normal", 1.0), seed, 0, 4096)
     seconds = (time.monotonic() - begin) / 4096 * count
     report.note("genesis", f"{count} random elements to compute: about {seconds:.0f} s")

@@ -88,7 +88,7 @@ class KeyChain:
         require(size is not None, "the size of a revocation", "a decimal number", lines[2], path)
         index = self.find(key)
         require(index is not None, "a revocation is of a key that this log never had", self.short_names(), short_name(key), path)
-        require(name is None or name == short_name(key), "a revocation lies under the name of another key", short_name(key), name, path)
+        require(name in (None, short_name(key)), "a revocation lies under the name of another key", short_name(key), name, path)
         signed = [owner_signed(note, "baekji/revoked", later.key) for later in self.keys[index:]]
         require(any(signed), "a revocation is signed by nobody who may", "the key itself, or a later one of the log",
                 [who for who, _, _ in note.signatures], path)

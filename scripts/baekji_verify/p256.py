@@ -15,28 +15,42 @@ BASE = (0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296,
 PREFIX = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200")
 
 
+INFINITY = (1, 1, 0)
+
+
+def double_point(a):
+    """Jacobian coordinates (X, Y, Z), x = X / Z^2, y = Y / Z^3; Z is 0 at infinity."""
+    x, y, z = a
+    delta, gamma = z * z % P, y * y % P
+    beta, alpha = x * gamma % P, 3 * (x - delta) * (x + delta) % P
+    x3 = (alpha * alpha - 8 * beta) % P
+    return x3, (alpha * (4 * beta - x3) - 8 * gamma * gamma) % P, 2 * y * z % P
+
+
 def add_points(a, b):
-    """Affine; None is the point at infinity."""
-    if a is None or b is None:
-        return a or b
-    if a[0] == b[0] and (a[1] + b[1]) % P == 0:
-        return None
-    if a == b:
-        slope = (3 * a[0] * a[0] - 3) * pow(2 * a[1], -1, P) % P
-    else:
-        slope = (b[1] - a[1]) * pow(b[0] - a[0], -1, P) % P
-    x = (slope * slope - a[0] - b[0]) % P
-    return x, (slope * (a[0] - x) - a[1]) % P
+    if a[2] == 0 or b[2] == 0:
+        return b if a[2] == 0 else a
+    za, zb = a[2] * a[2] % P, b[2] * b[2] % P
+    u, s = a[0] * zb % P, a[1] * zb * b[2] % P
+    h, r = (b[0] * za - u) % P, (b[1] * za * a[2] - s) % P
+    if h == 0:
+        return double_point(a) if r == 0 else INFINITY
+    hh, hhh = h * h % P, h * h * h % P
+    x3 = (r * r - hhh - 2 * u * hh) % P
+    return x3, (r * (u * hh - x3) - s * hhh) % P, h * a[2] * b[2] % P
 
 
-def multiply_point(scalar, point):
-    result = None
-    while scalar > 0:
-        if scalar & 1:
-            result = add_points(result, point)
-        point = add_points(point, point)
-        scalar >>= 1
-    return result
+def multiply_sum(m, a, n, b):
+    """The x of m a + n b, for points (x, y); None at infinity."""
+    a, b = (*a, 1), (*b, 1)
+    choices = (None, a, b, add_points(a, b))
+    result = INFINITY
+    for bit in range(max(m.bit_length(), n.bit_length()) - 1, -1, -1):
+        result = double_point(result)
+        choice = (m >> bit & 1) + 2 * (n >> bit & 1)
+        if choice:
+            result = add_points(result, choices[choice])
+    return None if result[2] == 0 else result[0] * pow(result[2], -2, P) % P
 
 
 def is_on_curve(point):
@@ -68,8 +82,8 @@ def verify_p256(key, message, signature):
         return False
     r, s = numbers
     e, inverse = int.from_bytes(hashlib.sha256(message).digest(), "big"), pow(s, -1, ORDER)
-    point = add_points(multiply_point(e * inverse % ORDER, BASE), multiply_point(r * inverse % ORDER, key))
-    return point is not None and point[0] % ORDER == r
+    x = multiply_sum(e * inverse % ORDER, BASE, r * inverse % ORDER, key)
+    return x is not None and x % ORDER == r
 
 
 def read_p256_key(path):

@@ -7,6 +7,8 @@ CHUNK = 65536  # elements
 class Tensor:
     """A parameter and its slices. `kind` is "normal" with a standard deviation, or "constant"; padded_rows is 0 where the
     tensor is not padded."""
+    __slots__ = ("name", "shape", "split", "slices", "padded_rows", "kind", "value", "rows", "columns", "all_rows", "slice_rows",
+                 "slice_columns", "slice_elements", "chunks")
 
     def __init__(self, name, shape, split, slices, padded_rows, kind, value):
         self.name, self.shape, self.split, self.slices = name, shape, split, slices

@@ -103,6 +103,14 @@ def plan(contract, form):
     return [(f"model-{i + 1:05}-of-{len(files):05}.safetensors", file) for i, file in enumerate(files)]
 
 
+def file_names(contract, form):
+    """Of an export, in the order of provenance.json."""
+    weights = [name for name, _ in plan(contract, form)]
+    index = ["model.safetensors.index.json"] if len(weights) > 1 else []
+    return ["config.json", "generation_config.json", "tokenizer.model", "tokenizer_config.json", *weights, *index,
+            "provenance.json"]
+
+
 def header(tensors, form, contract, export):
     metadata = {"baekji.contract": contract.digest, "baekji.state_root": export.root, "baekji.step": str(export.step),
                 "format": "pt"}

@@ -6,7 +6,6 @@ import copy
 import hashlib
 import io
 import json
-import os
 import random
 import struct
 import subprocess
@@ -16,7 +15,7 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 SOURCE = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(SOURCE / "scripts"))
-from baekji_verify import command, contract as contracts, genesis, ledger as ledgers, merkle, parameters, report, state  # noqa: E402
+from baekji_verify import command, contract as contracts, genesis, ledger as ledgers, merkle, parameters, state  # noqa: E402
 
 WITNESS = "witness.example/1"
 ROUND = 1000  # of drand-quicknet
@@ -329,7 +328,8 @@ def checkpoint_note(run, keys, size, witnesses=()):
     opening = (run / "log" / "opening").read_bytes().rpartition(b"\n\n")[0] + b"\n"
     root = tree([sha256(b"\0", line) for line in lines])
     text = f"{origin}\n{len(lines)}\n{b64(root)}\nopening {sha256(opening).hex()}\n".encode()
-    return signed(text, *(key.owner_line(origin, text) for key in keys), *(key.witness_line(text, when) for key, when in witnesses))
+    lines = [key.owner_line(origin, text) for key in keys] + [key.witness_line(text, when) for key, when in witnesses]
+    return signed(text, *lines)
 
 
 def write_log(run, key, size=None, name="checkpoint", witnesses=(), kernel_sets=(KERNEL_SET,)):
@@ -363,7 +363,3 @@ def write_contract_note(run, key, witnesses=(), name=NAME, seed=None):
 def make_state(run, folder):
     """The state in a folder of chunks, as the verifier reads it."""
     return state.read_export(folder, run.contract, run.read())[0]
-
-
-Rejected = report.Rejected
-REMOVED = os.devnull

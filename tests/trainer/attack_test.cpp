@@ -217,7 +217,7 @@ TEST_F(SignedRun, OneBitFlippedInTileEntriesOrSignature) {
 
 class Attestations : public OpensslTest {};
 
-// Both verifiers refuse any changed bit of an envelope: ours, and the script that asks stock openssl.
+// Both verifiers refuse any changed bit of an envelope: ours, and the one in Python.
 TEST_F(Attestations, OneBitFlippedInAnEnvelope) {
   const std::string python = find_python();
   if (python.empty()) GTEST_SKIP() << "python3 is not installed";
@@ -237,8 +237,9 @@ TEST_F(Attestations, OneBitFlippedInAnEnvelope) {
     return verdict_of(options);
   };
   const auto script = [&] {
-    return run_python(python, "scripts/verify_attestations.py",
-                      e.output().string() + " " + statements.string() + " --key " + (folder_ / "pub.pem").string());
+    return run_python(python, "scripts/verify_run.py",
+                      fmt::format("{} --attestations {} --attestation-key {}", e.output().string(), statements.string(),
+                                  (folder_ / "pub.pem").string()));
   };
   EXPECT_TRUE(ours().passed) << ours().text;
   EXPECT_EQ(script().status, 0) << script().output;
