@@ -9,6 +9,7 @@
 
 #include "core/base64.h"
 #include "core/error.h"
+#include "core/untrusted_json.h"
 #include "proof/contract.h"
 
 namespace baekji {
@@ -68,7 +69,7 @@ json dsse_envelope(const json& statement, const EcdsaKey& key) {
 }
 
 json open_dsse(std::string_view text, const EcdsaPublicKey& key, const std::string& place) {
-  const json envelope = json::parse(text, nullptr, false);
+  const json envelope = try_parse_json(text).value_or(json());
   std::optional<std::string> payload, signature;
   std::string signer;
   try {

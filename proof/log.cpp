@@ -5,6 +5,7 @@
 
 #include "core/base64.h"
 #include "core/error.h"
+#include "core/untrusted_file.h"
 #include "proof/ledger.h"
 
 namespace baekji {
@@ -53,7 +54,7 @@ struct ReadCheckpoint {
 };
 
 ReadCheckpoint read_checkpoint(const fs::path& file, const Digest& contract) {
-  SignedNote note = parse_note(posix_file_system().read(file), file.string());
+  SignedNote note = parse_note(read_untrusted(file, kMostNoteBytes), file.string());
   LogCheckpoint checkpoint = parse_checkpoint_text(note.text, file.string());
   if (checkpoint.origin != log_origin(contract)) {
     throw Error("the checkpoint is of another experiment")

@@ -5,8 +5,10 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/untrusted_file.h"
 #include "model/parameters.h"
 #include "proof/contract.h"
+#include "trainer/run_experiment.h"
 #include "trainer/saved_model.h"
 
 namespace baekji {
@@ -67,7 +69,7 @@ std::string first_differing_member(const json& contract, const json& experiment)
 }  // namespace
 
 ModelExport::ModelExport(const RunFolder& folder, const Options& options, ThreadPool& pool)
-    : experiment_(load_experiment(folder.experiment(), {})),
+    : experiment_(load_run_experiment(folder.root, {})),
       tokenizer_(Tokenizer::load(folder.tokenizer())),
       ledger_(Ledger::open_read_only(folder.ledger())),
       checkpoint_([&] {
@@ -96,7 +98,7 @@ ModelExport::ModelExport(const RunFolder& folder, const Options& options, Thread
 }
 
 void ModelExport::check_contract(const RunFolder& folder) const {
-  const std::string text = posix_file_system().read(folder.contract());
+  const std::string text = read_untrusted(folder.contract(), kMostContractBytes);
   const std::string digest = to_hex(contract_digest(text));
   const std::string place = folder.contract().string();
   require_equal(to_hex(ledger_.genesis().contract), digest, "contract.json is not the contract of the ledger", place);
@@ -202,7 +204,7 @@ std::vector<AttestedSubject> ModelExport::produce(const FileTaker& take) {
   };
   add_text("config.json", indented(hugging_face_config(described())));
   add_text("generation_config.json", indented(generation_config(described())));
-  add_text("tokenizer.model", posix_file_system().read(tokenizer_.path()));
+  add_text("tokenizer.model", read_untrusted(tokenizer_.path(), kMostTokenizerBytes));
   add_text("tokenizer_config.json", indented(tokenizer_config()));
   for (const SafetensorsFile& file : weights_)
     add(file.name, [&](const ByteSink& sink) { produce_weights(file, sink); });
@@ -219,7 +221,7 @@ ModelExport::Options export_options(const std::filesystem::path& folder) {
         .at(folder.string())
         .hint("give the folder that `baekji export` wrote");
   }
-  std::string text = posix_file_system().read(path);
+  std::string text = read_untrusted(path, kMostContractBytes);
   if (text.ends_with('\n')) text.pop_back();
   const json said = parse_canonical_json(text, path.string());
   try {

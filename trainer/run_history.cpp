@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "core/untrusted_file.h"
 #include "proof/contract.h"
 #include "proof/genesis.h"
 
@@ -95,7 +96,7 @@ void RunHistory::read_note() {
         .values("the note that run.contract_note names", "no file")
         .at(args_.contract_note);
   }
-  note_ = posix_file_system().read(args_.contract_note);
+  note_ = read_untrusted(args_.contract_note, kMostNoteBytes);
   const Digest named = contract_of_note(parse_note(note_, args_.contract_note), args_.contract_note);
   if (named == contract_) return;
   throw Error("the contract note is of another contract")

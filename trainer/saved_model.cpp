@@ -1,6 +1,11 @@
 #include "trainer/saved_model.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "core/untrusted_file.h"
+#include "proof/contract.h"
+#include "trainer/run_experiment.h"
 
 namespace baekji {
 
@@ -20,10 +25,11 @@ Checkpoint open_saved_checkpoint(const RunFolder& folder, const Ledger& ledger, 
                                  std::optional<std::int64_t> step) {
   const CheckpointStore store(folder.checkpoints());
   const auto refusal = [&](const CheckpointInfo& info) {
-    return ledger.state_root_known(info.state_root) ? std::string() : "its state root is not in this run's ledger";
+    return ledger.state_root_of(info.step) == info.state_root ? std::string()
+                                                              : "its state root is not in this run's ledger";
   };
   if (!step) {
-    auto newest = store.newest_good(pool, refusal);
+    auto newest = store.newest_good(pool, refusal, CheckpointStore::Extras::kRefused);
     if (newest.checkpoint) return std::move(*newest.checkpoint);
     throw Error("the run has no good checkpoint")
         .values("at least one", fmt::format("none ({})", fmt::join(newest.problems, "; ")))
@@ -44,13 +50,27 @@ Checkpoint open_saved_checkpoint(const RunFolder& folder, const Ledger& ledger, 
         .values("one that belongs to this run", reason)
         .at(checkpoint.path().string());
   }
-  checkpoint.verify(pool);
+  checkpoint.require_exact(pool);
   return checkpoint;
+}
+
+Tokenizer load_run_tokenizer(const RunFolder& folder) {
+  const std::string place = folder.contract().string();
+  const std::string text = read_untrusted(folder.contract(), kMostContractBytes);
+  const nlohmann::json contract = parse_canonical_json(text, place);
+  require_equal(to_hex(Ledger::open_read_only(folder.ledger()).genesis().contract), to_hex(sha256(text)),
+                "contract.json is not the contract of the ledger", place);
+  const auto named = contract.is_object() ? contract.value("tokenizer", nlohmann::json()) : nlohmann::json();
+  if (!named.is_string()) throw Error("the contract names no tokenizer").values("its SHA-256", "nothing").at(place);
+  Tokenizer tokenizer = Tokenizer::load(folder.tokenizer());
+  require_equal(named.get<std::string>(), to_hex(tokenizer.digest()), "the tokenizer is not the one of the contract",
+                folder.tokenizer().string());
+  return tokenizer;
 }
 
 SavedModel::SavedModel(const RunFolder& folder, ThreadPool& pool, Kernels& kernels, Arena& arena,
                        std::optional<std::int64_t> step)
-    : experiment_(load_experiment(folder.experiment(), {})),
+    : experiment_(load_run_experiment(folder.root, {})),
       declared_(declare_parameters(experiment_.model, experiment_.numerics.tensor_grains)),
       parameters_({.groups = declared_.groups,
                    .types = element_types(experiment_.numerics),

@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/checkpoint.h"
+#include "core/untrusted_file.h"
+#include "core/untrusted_json.h"
 #include "parallel/gather_text.h"
 #include "proof/challenge.h"
 #include "proof/genesis.h"
@@ -13,6 +15,7 @@
 #include "trainer/memory_plan.h"
 #include "trainer/rank_kernels.h"
 #include "trainer/replay.h"
+#include "trainer/run_experiment.h"
 #include "trainer/side_by_side.h"
 #include "trainer/verify_run.h"
 
@@ -30,22 +33,22 @@ struct Segment {
   double move = 0;  ///< root mean square change of a master weight, per step
 };
 
-// What decides no bit falls back to one plain rank, and then to what was asked for.
+// What decides no bit is one plain rank, and then what was asked for; the rest is as it was opened.
 Experiment under_layout(const VerifiedRun& run, const std::vector<std::string>& layout) {
-  std::vector<std::string> overrides{
-      "layout.data=1",           "layout.tensor=1",         "layout.pipeline=1",
-      "layout.virtual_stages=1", "layout.zero=0",           "layout.schedule='1f1b'",
-      "layout.schedule_file=''", "layout.recompute='none'", "layout.layers_per_stage=[]"};
-  for (const std::string& key : layout) overrides.push_back("layout." + key);
-  return load_experiment(run.folder.experiment(), overrides);
+  Experiment experiment = load_run_experiment(run.folder.root, layout);
+  experiment.data = run.experiment.data;
+  experiment.run = run.experiment.run;
+  return experiment;
 }
 
 // The median of the run's own steps, in seconds; 0 when it left no metrics.
 double seconds_per_step(const RunFolder& folder) {
+  if (!posix_file_system().exists(folder.metrics())) return 0;
+  require_regular_file(folder.metrics());
   std::ifstream file(folder.metrics());
   std::vector<double> seconds;
-  for (std::string line; std::getline(file, line);) {
-    const auto step = nlohmann::json::parse(line, nullptr, false);
+  for (std::string line; read_line(file, line, folder.metrics().string());) {
+    const auto step = try_parse_json(line).value_or(nlohmann::json());
     if (step.is_object() && step.contains("step_s") && step["step_s"].is_number())
       seconds.push_back(step["step_s"].get<double>());
   }

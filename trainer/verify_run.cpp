@@ -4,12 +4,14 @@
 #include <nlohmann/json.hpp>
 
 #include "core/random.h"
+#include "core/untrusted_file.h"
 #include "model/parameters.h"
 #include "proof/beacon.h"
 #include "proof/contract.h"
 #include "proof/genesis.h"
 #include "proof/merkle_tree.h"
 #include "proof/state_root.h"
+#include "trainer/run_experiment.h"
 #include "trainer/saved_model.h"
 
 namespace baekji {
@@ -78,14 +80,16 @@ VerifiedRun open_verified(const std::filesystem::path& path, VerifyReport& repor
                                     to_hex(ledger.head()), ledger.torn_bytes() > 0 ? " (its last line is torn)" : ""));
   for (const BatchRange& range : ledger.skipped().ranges())
     report.note("rollback", fmt::format("batches {} to {} were left out", range.from, range.to));
-  const std::string contract = posix_file_system().read(folder.contract());
+  const std::string contract = read_untrusted(folder.contract(), kMostContractBytes);
   const Digest digest = contract_digest(contract);
   if (digest != ledger.genesis().contract) {
     throw Error("the contract of the run is not the one that its ledger began with")
         .values(to_hex(ledger.genesis().contract), to_hex(digest))
         .at(folder.contract().string());
   }
-  Experiment experiment = load_experiment(folder.experiment(), {});
+  Experiment experiment = load_run_experiment(folder.root, {});
+  experiment.run.beacon_value = bytes_to_hex(ledger.genesis().beacon_value);
+  experiment.run.steps = std::max<std::int64_t>(ledger.last_step(), 1);
   const json members = parse_canonical_json(contract, folder.contract().string());
   require_experiment(experiment, members, folder.experiment().string());
   report.pass("contract", to_hex(digest));

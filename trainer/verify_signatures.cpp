@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/file_system.h"
+#include "core/untrusted_file.h"
 #include "proof/attestation.h"
 #include "proof/beacon.h"
 #include "proof/contract.h"
@@ -40,7 +41,7 @@ std::string why_not_proved(const VerifiedRun& run, const Ed25519PublicKey& owner
   if (!contract.contains("beacon")) return "the contract names the seed itself";
   const std::string place = run.folder.contract_note().string();
   if (!posix_file_system().exists(run.folder.contract_note())) return "the run has no contract note";
-  const SignedNote note = parse_note(posix_file_system().read(run.folder.contract_note()), place);
+  const SignedNote note = parse_note(read_untrusted(run.folder.contract_note(), kMostNoteBytes), place);
   if (contract_of_note(note, place) != run.ledger.genesis().contract) return "the contract note is of another contract";
   verify_note(note, kContractNoteName, owner, place);
   if (witnesses.empty()) return "no witness is given";
@@ -90,7 +91,7 @@ void verify_attestations(const VerifiedRun& run, const SignatureOptions& options
     ++found;
     attempt("attested", report, [&] {
       try {
-        return check_statement(run, open_dsse(posix_file_system().read(place), key, place), place);
+        return check_statement(run, open_dsse(read_untrusted(place, kMostStatementBytes), key, place), place);
       } catch (const nlohmann::json::exception& error) {
         throw Error("a statement lacks a member").values("docs/formats/attestation.md", error.what()).at(place);
       }

@@ -59,6 +59,7 @@ inline void write_run(const Experiment& e, const Forgery& forgery) {
                           }},
                      *world, pool);
   posix_file_system().write(folder.experiment(), resolved_toml(e));
+  posix_file_system().write(folder.tokenizer(), inputs.tokenizer);
   engine.state_changed();
   for (std::int64_t step = 1; step <= e.run.steps; ++step) {
     const RunPosition before = history.position();
