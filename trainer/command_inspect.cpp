@@ -9,6 +9,7 @@
 #include "core/printable.h"
 #include "data/token_store.h"
 #include "proof/ledger.h"
+#include "trainer/checkpoint_of_run.h"
 #include "trainer/commands.h"
 #include "trainer/run_experiment.h"
 #include "trainer/saved_model.h"
@@ -46,9 +47,7 @@ ordered_json describe_run(const RunFolder& folder) {
   const Ledger ledger = Ledger::open_read_only(folder.ledger());
   ThreadPool pool(1);
   const CheckpointStore store(folder.checkpoints());
-  auto newest = store.newest_good(pool, [&](const CheckpointInfo& info) {
-    return ledger.state_root_known(info.state_root) ? std::string() : "its state root is not in this run's ledger";
-  });
+  auto newest = store.newest_good(pool, [&](const CheckpointInfo& info) { return why_not_of_run(info, ledger); });
   ordered_json out = {{"kind", "run"}, {"path", folder.root.string()}, {"name", experiment.identity.name}};
   if (newest.checkpoint) {
     out["step"] = newest.checkpoint->info().step;

@@ -24,6 +24,7 @@ void Execution::start_from_genesis() {
 
 void Execution::start_from(const std::filesystem::path& path) {
   Checkpoint checkpoint = Checkpoint::open(path);
+  if (world().rank() == 0) checkpoint.require_exact(pool_);  // the owner's, and perhaps made to deceive
   const CheckpointInfo& info = checkpoint.info();
   checkpoint.load(engine_.shards());
   check_loaded_state(info, root());

@@ -3,18 +3,11 @@
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/checkpoint_store.h"
+#include "checkpoint/exact_files.h"
+#include "trainer/checkpoint_of_run.h"
 
 namespace baekji {
 namespace {
-
-std::string why_no_anchor(const CheckpointInfo& info, const Ledger& ledger) {
-  if (info.contract != ledger.genesis().contract) return "its contract is not this run's";
-  const std::optional<Digest> root = ledger.state_root_of(info.step);
-  if (!root) return "the ledger holds no state root for its step";
-  if (*root != info.state_root)
-    return fmt::format("its state root is {}, the ledger's {}", to_hex(info.state_root), to_hex(*root));
-  return {};
-}
 
 // The root of a state that the ledger holds beside the step's record: in a checkpoint event, or in genesis.
 std::optional<Mismatch> compare_root(const Ledger& ledger, std::int64_t step, const std::optional<Digest>& computed) {
@@ -46,7 +39,8 @@ std::vector<Anchor> anchors_of(const RunFolder& folder, const Ledger& ledger,
   for (const std::int64_t step : store.list()) {
     try {
       const Checkpoint checkpoint = Checkpoint::open(store.path_of(step));
-      const std::string reason = why_no_anchor(checkpoint.info(), ledger);
+      require_exact_directory(checkpoint.path(), checkpoint.manifest());  // the rest when a replay begins there
+      const std::string reason = why_not_of_run(checkpoint.info(), ledger);
       if (reason.empty())
         anchors.push_back({.step = step, .checkpoint = store.path_of(step)});
       else

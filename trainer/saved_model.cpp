@@ -5,6 +5,7 @@
 
 #include "core/untrusted_file.h"
 #include "proof/contract.h"
+#include "trainer/checkpoint_of_run.h"
 #include "trainer/run_experiment.h"
 
 namespace baekji {
@@ -24,10 +25,7 @@ RunFolder open_run_folder(const std::filesystem::path& path) {
 Checkpoint open_saved_checkpoint(const RunFolder& folder, const Ledger& ledger, ThreadPool& pool,
                                  std::optional<std::int64_t> step) {
   const CheckpointStore store(folder.checkpoints());
-  const auto refusal = [&](const CheckpointInfo& info) {
-    return ledger.state_root_of(info.step) == info.state_root ? std::string()
-                                                              : "its state root is not in this run's ledger";
-  };
+  const auto refusal = [&](const CheckpointInfo& info) { return why_not_of_run(info, ledger); };
   if (!step) {
     auto newest = store.newest_good(pool, refusal, CheckpointStore::Extras::kRefused);
     if (newest.checkpoint) return std::move(*newest.checkpoint);

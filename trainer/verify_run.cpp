@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "checkpoint/file_digest.h"
 #include "core/random.h"
 #include "core/untrusted_file.h"
 #include "model/parameters.h"
@@ -93,6 +94,8 @@ VerifiedRun open_verified(const std::filesystem::path& path, VerifyReport& repor
   const json members = parse_canonical_json(contract, folder.contract().string());
   require_experiment(experiment, members, folder.experiment().string());
   report.pass("contract", to_hex(digest));
+  require_equal(members.at("tokenizer").get<std::string>(), to_hex(file_digest(folder.tokenizer())),
+                "the tokenizer of the run is not that of its contract (SHA-256)", folder.tokenizer().string());
   const std::uint64_t seed = seed_of(members, ledger.genesis(), report);
   return {.folder = std::move(folder),
           .experiment = std::move(experiment),
