@@ -138,14 +138,14 @@ void TimedKernels::square_sums(std::span<const SquareSumArgs> args, std::span<Sq
   for (const SquareSumArgs& a : args) bytes += gradient_bytes(a.gradient, a.count);
   timed("square_sums", 0, bytes, [&] { inner().square_sums(args, results); });
 }
-void TimedKernels::adamw(std::span<const AdamwArgs> args) {
+void TimedKernels::adamw(std::span<const AdamwArgs> args, std::span<double> square_moves) {
   double bytes = 0;
   for (const AdamwArgs& a : args) {
     bytes += gradient_bytes(a.gradient, a.count) +
              static_cast<double>(a.count) *
                  (24.0 + (a.weight.defined() ? static_cast<double>(size_of(a.weight.type())) : 0.0));
   }
-  timed("adamw", 0, bytes, [&] { inner().adamw(args); });
+  timed("adamw", 0, bytes, [&] { inner().adamw(args, square_moves); });
 }
 void TimedKernels::absolute_max(const AbsoluteMaxArgs& a) {
   timed("absolute_max", 0, bytes_of({a.in}), [&] { inner().absolute_max(a); });

@@ -72,7 +72,7 @@ class TimedKernels final : public ForwardingKernels {
   void copy(const CopyArgs& args) override;
   void fixed_point_accumulate(const FixedPointArgs& args) override;
   void square_sums(std::span<const SquareSumArgs> args, std::span<SquareSum> results) override;
-  void adamw(std::span<const AdamwArgs> args) override;
+  void adamw(std::span<const AdamwArgs> args, std::span<double> square_moves) override;
   void absolute_max(const AbsoluteMaxArgs& args) override;
   void quantise(const QuantiseArgs& args) override;
   void upload(const UploadArgs& args) override;

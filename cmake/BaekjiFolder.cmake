@@ -19,7 +19,7 @@ if(BAEKJI_WITH_CUDA)
   # The same for the device; constexpr functions of core/ are called there too. 186: comparisons that narrow() makes for
   # unsigned types. FMT_USE_CONSTEXPR: {fmt} 9 takes it from nvcc, and then cannot check format strings.
   target_compile_options(baekji_options INTERFACE "$<$<COMPILE_LANGUAGE:CUDA>:-DFMT_USE_CONSTEXPR=1;\
---expt-relaxed-constexpr;-fmad=false;--diag-suppress=186;-Xcompiler=-Wall,-Wextra,-Wno-missing-field-initializers;-Werror=all-warnings>")
+--expt-relaxed-constexpr;-fmad=false;-ftz=false;-prec-div=true;-prec-sqrt=true;--diag-suppress=186;-Xcompiler=-Wall,-Wextra,-Wno-missing-field-initializers;-Werror=all-warnings>")
 endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # gcc 12 reports overflows and overlaps inside {fmt} 9 and std::string that cannot happen.

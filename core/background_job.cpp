@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/float_environment.h"
 
 namespace baekji {
 
@@ -18,6 +19,7 @@ struct BackgroundJob::State {
 
   void run(const Job& job) {
     try {
+      set_float_environment();
       job(stop.get_token());
     } catch (...) {
       failure = std::current_exception();

@@ -279,6 +279,17 @@ void ConfigReader::field(const char* key, std::vector<std::int64_t>& value, cons
   }
 }
 
+void ConfigReader::field(const char* key, std::vector<std::string>& value, const char* help) {
+  if (const json* node = find(key)) {
+    if (!node->is_array()) wrong_type(key, "a list of texts", *node, help);
+    value.clear();
+    for (const json& element : *node) {
+      if (!element.is_string()) wrong_type(key, "a list of texts", *node, help);
+      value.push_back(element.get<std::string>());
+    }
+  }
+}
+
 void ConfigReader::choice(const char* key, std::string& value, std::initializer_list<const char*> words,
                           const char* help) {
   field(key, value, help);

@@ -46,6 +46,13 @@ class ConfigReader {
   void field(const char* key, std::string& value, const char* help);
   void field(const char* key, std::vector<double>& value, const char* help);
   void field(const char* key, std::vector<std::int64_t>& value, const char* help);
+  void field(const char* key, std::vector<std::string>& value, const char* help);
+  /// A key that later versions added to a table of the contract. `neutral` reproduces what was before it, for ever: at
+  /// that value the key stays out of the contract's bytes (docs/formats/contract.md, "Newer keys").
+  template <class T>
+  void newer(const char* key, T& value, const T& /*neutral*/, const char* help) {
+    field(key, value, help);
+  }
   /// A string that must be one of `words`.
   void choice(const char* key, std::string& value, std::initializer_list<const char*> words, const char* help);
 
@@ -64,9 +71,18 @@ class ConfigReader {
 /// The inverse of ConfigReader: the struct's fields as a JSON object.
 class ConfigWriter {
  public:
+  ConfigWriter() = default;
+  /// A writer of the contract leaves newer keys out where they are neutral.
+  struct ForContract {};
+  explicit ConfigWriter(ForContract /*tag*/) : for_contract_(true) {}
+
   template <class T>
   void field(const char* key, const T& value, const char* /*help*/) {
     table_[key] = value;
+  }
+  template <class T>
+  void newer(const char* key, const T& value, const T& neutral, const char* /*help*/) {
+    if (!for_contract_ || value != neutral) table_[key] = value;
   }
   void choice(const char* key, const std::string& value, std::initializer_list<const char*> /*words*/,
               const char* /*help*/) {
@@ -76,6 +92,7 @@ class ConfigWriter {
 
  private:
   nlohmann::json table_ = nlohmann::json::object();
+  bool for_contract_ = false;
 };
 
 /// Fills `config` from `table` (absent keys keep their defaults) and refuses unknown keys.
@@ -88,8 +105,7 @@ void read_config(const nlohmann::json& table, Config& config, const std::string&
 }
 
 template <class Config>
-nlohmann::json write_config(const Config& config) {
-  ConfigWriter writer;
+nlohmann::json write_config(const Config& config, ConfigWriter writer = {}) {
   Config copy = config;  // visit() is not const: one visitor serves reading and writing
   copy.visit(writer);
   return writer.take();

@@ -19,6 +19,16 @@ void check(int ok) {
   if (ok != 1) throw Error("OpenSSL refused a SHA-256 operation");
 }
 
+// Looked up once: OpenSSL 3 does so at every start otherwise, which takes three times as long as to hash a tree's node.
+const EVP_MD* algorithm() {
+  struct Free {
+    void operator()(EVP_MD* md) const { EVP_MD_free(md); }
+  };
+  static const std::unique_ptr<EVP_MD, Free> kSha256(EVP_MD_fetch(nullptr, "SHA256", nullptr));
+  check(kSha256 != nullptr ? 1 : 0);
+  return kSha256.get();
+}
+
 }  // namespace
 
 void Sha256::Free::operator()(void* context) const {
@@ -27,7 +37,7 @@ void Sha256::Free::operator()(void* context) const {
 
 Sha256::Sha256() : context_(EVP_MD_CTX_new()) {
   check(context_ != nullptr ? 1 : 0);
-  check(EVP_DigestInit_ex(openssl(context_.get()), EVP_sha256(), nullptr));
+  check(EVP_DigestInit_ex(openssl(context_.get()), algorithm(), nullptr));
 }
 Sha256::~Sha256() = default;
 Sha256::Sha256(Sha256&&) noexcept = default;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/float_environment.h"
 
 namespace baekji {
 
@@ -23,7 +24,9 @@ struct ThreadPool::State {
   const std::function<void(std::int64_t)>* task = nullptr;
   std::exception_ptr failure;
 
-  void drain() {
+  // Whoever had this thread before, library or plugin, may have left it another floating-point environment.
+  void drain(int thread) {
+    set_float_environment();
     for (std::int64_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) {
       try {
         (*task)(i);
@@ -31,6 +34,12 @@ struct ThreadPool::State {
         const std::lock_guard lock(mutex);
         if (!failure) failure = std::current_exception();
       }
+    }
+    try {
+      require_float_environment(fmt::format("thread {} of the pool", thread));
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      if (!failure) failure = std::current_exception();
     }
   }
 };
@@ -67,7 +76,9 @@ ThreadPool::~ThreadPool() {
 void ThreadPool::run(std::int64_t count, const std::function<void(std::int64_t)>& task) {
   if (count <= 0) return;
   if (threads_ == 1 || count == 1) {
+    set_float_environment();
     for (std::int64_t i = 0; i < count; ++i) task(i);
+    require_float_environment("thread 0 of the pool");
     return;
   }
   State& s = *state_;
@@ -81,7 +92,7 @@ void ThreadPool::run(std::int64_t count, const std::function<void(std::int64_t)>
     s.generation.fetch_add(1);
   }
   s.wake.notify_all();
-  s.drain();
+  s.drain(0);
   for (int spin = 0; s.busy.load() != 0; ++spin) {
     if (spin < kSpins)
       relax();
@@ -91,7 +102,7 @@ void ThreadPool::run(std::int64_t count, const std::function<void(std::int64_t)>
   if (s.failure) std::rethrow_exception(s.failure);
 }
 
-void ThreadPool::work(int /*worker*/) {
+void ThreadPool::work(int worker) {
   State& s = *state_;
   std::uint64_t seen = 0;
   while (true) {
@@ -102,7 +113,7 @@ void ThreadPool::work(int /*worker*/) {
     }
     seen = s.generation.load();
     if (s.stop) return;
-    s.drain();
+    s.drain(worker);
     s.busy.fetch_sub(1);
   }
 }

@@ -20,7 +20,9 @@ class ThreadPool {
   int threads() const { return threads_; }
 
   /// Runs task(0) ... task(count - 1), each once, in any order, and returns when all are done. The first exception that
-  /// a task throws is rethrown here, after the others have ended. Not reentrant: a task must not call run().
+  /// a task throws is rethrown here, after the others have ended. Not reentrant: a task must not call run(). Each
+  /// thread's floating-point environment (core/float_environment.h) is set before its first task and looked at after
+  /// its last: throws when a task has changed it.
   void run(std::int64_t count, const std::function<void(std::int64_t)>& task);
 
   /// Splits [0, size) into ranges of `grain` (the last one shorter) and runs body(begin, end) for each.

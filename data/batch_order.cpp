@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
+#include <cstring>
 #include <mutex>
 #include <numeric>
 
@@ -366,20 +368,19 @@ std::optional<std::int64_t> BatchOrder::first_step_of_pass(int source, std::int6
   return low;
 }
 
-std::string sequence_bytes(const SequencePosition& position) {
+std::string sequence_bytes(const SequencePosition& position, std::span<const std::int32_t> tokens) {
+  require_equal(position.length + 1, static_cast<std::int64_t>(tokens.size()),
+                "a sequence has its inputs and one more target", "sequence_bytes");
   std::string bytes;
   append_little_endian(bytes, narrow<std::uint32_t>(position.source));
   append_little_endian(bytes, narrow<std::uint32_t>(position.pass));
   append_little_endian(bytes, narrow<std::uint64_t>(position.begin));
   append_little_endian(bytes, narrow<std::uint32_t>(position.length));
+  static_assert(std::endian::native == std::endian::little);
+  const std::size_t head = bytes.size();
+  bytes.resize(head + tokens.size_bytes());
+  std::memcpy(bytes.data() + head, tokens.data(), tokens.size_bytes());
   return bytes;
-}
-
-Digest batch_root(const BatchOrder& order, std::int64_t step) {
-  MerkleBuilder tree;
-  const std::int64_t sequences = order.stage(step).global_batch;
-  for (std::int64_t i = 0; i < sequences; ++i) tree.add(merkle_leaf(sequence_bytes(order.at(step, i))));
-  return tree.root();
 }
 
 }  // namespace baekji

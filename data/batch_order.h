@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -83,10 +84,8 @@ class BatchOrder {
   std::shared_ptr<const Plan> plan_;
 };
 
-/// The bytes that stand for one sequence in the ledger: source (u32), pass (u32), begin (u64), length (u32), all
-/// little-endian, 20 bytes.
-std::string sequence_bytes(const SequencePosition& position);
-/// The Merkle root (RFC 6962) over sequence_bytes of all sequences of `step`, in index order.
-Digest batch_root(const BatchOrder& order, std::int64_t step);
+/// The bytes that stand for one sequence in the ledger, little-endian: source (u32), pass (u32), begin (u64), length
+/// (u32), then `tokens`, each as u32: the inputs and the last target. Throws unless there are length + 1 tokens.
+std::string sequence_bytes(const SequencePosition& position, std::span<const std::int32_t> tokens);
 
 }  // namespace baekji

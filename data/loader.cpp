@@ -62,12 +62,34 @@ Loader::Loader(std::vector<TokenStore> stores, BatchOrder order, bool document_m
   }
 }
 
-void Loader::read(std::int64_t step, std::int64_t first_index, std::int64_t count, const Batch& batch) const {
-  check_batch(batch, count, order_.stage(step).context);
+void Loader::read(std::int64_t step, std::int64_t first_index, std::int64_t count, const Batch& batch,
+                  std::span<Digest> leaves) const {
+  const std::int64_t context = order_.stage(step).context;
+  check_batch(batch, count, context);
+  if (!leaves.empty()) require_equal(count, std::ssize(leaves), "one leaf for each sequence", "loader");
+  std::vector<std::int32_t> tokens;
   for (std::int64_t i = 0; i < count; ++i) {
     const SequencePosition at = order_.at(step, first_index + i);
     fill(stores_[static_cast<std::size_t>(at.source)], at.begin, i, batch);
+    if (leaves.empty()) continue;
+    const std::int32_t* const inputs = batch.token_BT.as<std::int32_t>() + i * context;
+    tokens.assign(inputs, inputs + context);
+    tokens.push_back(batch.target_BT.as<std::int32_t>()[(i + 1) * context - 1]);
+    leaves[static_cast<std::size_t>(i)] = merkle_leaf(sequence_bytes(at, tokens));
   }
+}
+
+Digest Loader::sequence_leaf(std::int64_t step, std::int64_t index) const {
+  const SequencePosition at = order_.at(step, index);
+  std::vector<std::int32_t> tokens(static_cast<std::size_t>(at.length) + 1);
+  stores_[static_cast<std::size_t>(at.source)].read(at.begin, std::ssize(tokens), tokens.data());
+  return merkle_leaf(sequence_bytes(at, tokens));
+}
+
+Digest Loader::batch_root(std::int64_t step) const {
+  MerkleBuilder tree;
+  for (std::int64_t i = 0; i < order_.stage(step).global_batch; ++i) tree.add(sequence_leaf(step, i));
+  return tree.root();
 }
 
 std::int64_t Loader::validation_sequences(int source, std::int64_t context) const {

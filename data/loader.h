@@ -2,6 +2,7 @@
 // Loader: fills a step's tensors from the token stores in the batch order; and the validation split.
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "core/tensor.h"
@@ -37,8 +38,14 @@ class Loader {
   const std::vector<TokenStore>& stores() const { return stores_; }
 
   /// Sequences [first_index, first_index + count) of `step` (from 1) into a batch of [count, context of the step's
-  /// stage].
-  void read(std::int64_t step, std::int64_t first_index, std::int64_t count, const Batch& batch) const;
+  /// stage]. `leaves`, when not empty, take the leaf of each in the step's batch root, hashed from what the batch then
+  /// holds.
+  void read(std::int64_t step, std::int64_t first_index, std::int64_t count, const Batch& batch,
+            std::span<Digest> leaves = {}) const;
+
+  /// The leaf of a sequence, and the batch root of a step, as the stores have them: docs/formats/batch-order.md.
+  Digest sequence_leaf(std::int64_t step, std::int64_t index) const;
+  Digest batch_root(std::int64_t step) const;
 
   /// Whole sequences of `context` tokens in the validation split of `source`; they follow one another without overlap.
   std::int64_t validation_sequences(int source, std::int64_t context) const;

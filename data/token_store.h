@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/digest.h"
+#include "core/thread_pool.h"
 
 namespace baekji {
 
@@ -72,8 +73,10 @@ class TokenStore {
   /// Throws unless the store was made with the tokenizer of this digest.
   void require_tokenizer(const Digest& tokenizer_digest, const std::string& tokenizer_path) const;
   /// Reads every token, and throws unless all ids are valid and the document tree has the recorded root.
-  /// `progress(tokens_done)` is called now and then.
-  void verify(const std::function<void(std::int64_t)>& progress = {}) const;
+  /// `progress(tokens_done)` is called now and then. Over the threads of `pool`, when there is one.
+  void verify(const std::function<void(std::int64_t)>& progress = {}, ThreadPool* pool = nullptr) const;
+  /// Bytes of the stored tokens.
+  std::int64_t token_bytes() const { return tokens() * token_width_bytes(vocabulary()); }
 
  private:
   struct Mapping;

@@ -47,9 +47,9 @@ std::int64_t cuda_attention_scratch_bytes(const WorkShape& shape, int compute_ma
 
 std::int64_t cuda_scratch_bytes(const WorkShape& shape, int compute_major) {
   // A gain's sums by blocks of kRowBlock rows (kernels/cuda/rms_norm.cu); pairs of a token and its place, twice, for
-  // sorting (embedding.cu); an entry and a result for each chunk of the optimizer's state (optimizer.cu).
+  // sorting (embedding.cu); an entry and eight results for each chunk of the optimizer's state (optimizer.cu).
   constexpr std::int64_t kPairBytes = 8;
-  constexpr std::int64_t kChunkBytes = 160;
+  constexpr std::int64_t kChunkBytes = 224;
   const std::int64_t gain = ceil_div(shape.tokens(), kRowBlock) * shape.hidden * size_of(DType::kFloat32);
   const auto sorted = static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(shape.tokens())));
   const std::int64_t sort = 2 * sorted * kPairBytes;

@@ -46,7 +46,9 @@ class ForwardingKernels : public Kernels {
   void square_sums(std::span<const SquareSumArgs> args, std::span<SquareSum> results) override {
     inner_.square_sums(args, results);
   }
-  void adamw(std::span<const AdamwArgs> args) override { inner_.adamw(args); }
+  void adamw(std::span<const AdamwArgs> args, std::span<double> square_moves) override {
+    inner_.adamw(args, square_moves);
+  }
 
  protected:
   Kernels& inner() const { return inner_; }

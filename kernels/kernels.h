@@ -286,6 +286,8 @@ struct SquareSum {
 /// rounded, no fma; u1 = 1 / correction1 and u2 = 1 / correction2 are rounded once for the call:
 ///   g = gradient * clip;  m = beta1 * m + (1 - beta1) * g;  v = beta2 * v + (1 - beta2) * (g * g);
 ///   w = w - learning_rate * ((m * u1) / (sqrt(v * u2) + eps) + weight_decay * w).
+/// The call also gives how far each range moved: the sum of (fp64(new w) - fp64(old w))^2 over its elements, every
+/// operation rounded to fp64, in the pair tree of kernels/reference/reduce.h.
 /// Contributions are not judged again: square_sums has done so, and an unusable value counts as 0 here.
 struct AdamwArgs {
   GradientSource gradient;
@@ -367,8 +369,8 @@ class Kernels {
   virtual void fixed_point_accumulate(const FixedPointArgs& args) = 0;
   /// Many chunks in one call, spread over the device; results[i], on the host, belongs to args[i].
   virtual void square_sums(std::span<const SquareSumArgs> args, std::span<SquareSum> results) = 0;
-  /// Multi-tensor: many ranges in one call; ranges do not overlap.
-  virtual void adamw(std::span<const AdamwArgs> args) = 0;
+  /// Multi-tensor: many ranges in one call; ranges do not overlap. square_moves[i], on the host, belongs to args[i].
+  virtual void adamw(std::span<const AdamwArgs> args, std::span<double> square_moves) = 0;
 };
 
 enum class ScalarKind : std::uint8_t { kFloat, kDouble, kComplex };

@@ -2,6 +2,7 @@
 // SilentKernels: answers the questions of a plan as other kernels do, and computes nothing. Memory that was only
 // measured is never touched, so a whole step can be rehearsed on it.
 
+#include <algorithm>
 #include <memory>
 #include <span>
 #include <utility>
@@ -41,7 +42,9 @@ class SilentKernels : public ForwardingKernels {
   void sequence_loss(const SequenceLossArgs& /*args*/) override {}
   void fixed_point_accumulate(const FixedPointArgs& /*args*/) override {}
   void square_sums(std::span<const SquareSumArgs> /*args*/, std::span<SquareSum> /*results*/) override {}
-  void adamw(std::span<const AdamwArgs> /*args*/) override {}
+  void adamw(std::span<const AdamwArgs> /*args*/, std::span<double> square_moves) override {
+    std::fill(square_moves.begin(), square_moves.end(), 0.0);
+  }
 
  private:
   std::unique_ptr<Kernels> asked_;

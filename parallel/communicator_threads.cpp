@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/float_environment.h"
 #include "parallel/collective_errors.h"
 #include "parallel/reduction.h"
 
@@ -292,6 +293,7 @@ void run_as_ranks(int ranks, const std::function<void(Communicator& world)>& bod
   for (int rank = 0; rank < ranks; ++rank) {
     threads.emplace_back([&, rank] {
       try {
+        set_float_environment();
         ThreadsCommunicator communicator(world, rank, "world", watch);
         body(communicator);
       } catch (const std::exception& error) {

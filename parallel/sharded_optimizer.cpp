@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/functions.h"
 #include "core/state_values.h"
@@ -18,6 +19,13 @@ void complete(std::vector<double>& by_chunk, Communicator& world) {
 }
 
 constexpr double kAbsent = -1;  // less than any sum of squares
+
+// From the squares of all chunks of the model, in their order. Devices disagree about the sign of a NaN: it has none.
+double norm_of(std::span<const double> squares) {
+  double sum = 0;
+  for (const double square : squares) sum += square;
+  return std::isnan(sum) ? std::numeric_limits<double>::quiet_NaN() : std::sqrt(sum);
+}
 
 }  // namespace
 
@@ -42,7 +50,9 @@ ShardedOptimizer::ShardedOptimizer(const OptimizerConfig& config, ParameterStore
   }
   squares_.resize(square_args_.size());
   adamw_args_.resize(square_args_.size());
+  square_moves_.resize(square_args_.size());
   all_squares_.resize(static_cast<std::size_t>(index_.chunks()));
+  all_moves_.resize(all_squares_.size());
 }
 
 GradientSource ShardedOptimizer::gradient_source(const ParameterSlice& slice, double scale) const {
@@ -83,9 +93,7 @@ StepOutcome ShardedOptimizer::step(const StepArgs& args, Communicator& world) {
     all_squares_[static_cast<std::size_t>(chunk_place_[c])] = squares_[c].sum;
   complete(all_squares_, world);
   if (outcome.is_void) return outcome;
-  double sum = 0;
-  for (const double square : all_squares_) sum += square;
-  outcome.gradient_norm = std::sqrt(sum);
+  outcome.gradient_norm = norm_of(all_squares_);
 
   const double clip =
       config_.clip > 0 && outcome.gradient_norm > config_.clip ? config_.clip / outcome.gradient_norm : 1.0;
@@ -109,8 +117,13 @@ StepOutcome ShardedOptimizer::step(const StepArgs& args, Communicator& world) {
     a.correction1 = static_cast<float>(1.0 - power_f64(config_.betas[0], args.update));
     a.correction2 = static_cast<float>(1.0 - power_f64(config_.betas[1], args.update));
   }
-  kernels_.adamw(adamw_args_);
+  kernels_.adamw(adamw_args_, square_moves_);
   store_.weights_updated();
+  std::fill(all_moves_.begin(), all_moves_.end(), kAbsent);
+  for (std::size_t c = 0; c < square_moves_.size(); ++c)
+    all_moves_[static_cast<std::size_t>(chunk_place_[c])] = square_moves_[c];
+  complete(all_moves_, world);
+  outcome.move = norm_of(all_moves_);
   return outcome;
 }
 

@@ -21,6 +21,7 @@ struct StepOutcome {
   bool is_void = false;
   std::string void_parameter;  ///< the first parameter (by name) whose gradient was not finite or out of range
   double gradient_norm = 0;    ///< of the mean gradient, before clipping; 0 when void
+  double move = 0;             ///< Euclidean norm of the change of all master weights; 0 when void
 };
 
 class ShardedOptimizer {
@@ -67,6 +68,8 @@ class ShardedOptimizer {
   std::vector<std::int64_t> chunk_place_;  // of each chunk in the whole model
   std::vector<double> all_squares_;        // one per chunk of the whole model
   std::vector<AdamwArgs> adamw_args_;
+  std::vector<double> square_moves_;  // by chunk, of the last update
+  std::vector<double> all_moves_;     // one per chunk of the whole model
 };
 
 }  // namespace baekji

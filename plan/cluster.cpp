@@ -65,6 +65,7 @@ std::vector<Figure> figures_of(const Cluster& c) {
   std::vector<Figure> all;
   collect(c.device, "device", all);
   collect(c.network, "network", all);
+  collect(c.host, "host", all);
   collect(c.storage, "storage", all);
   collect(c.operations, "operations", all);
   return all;
@@ -133,7 +134,7 @@ void require_consistent(const Cluster& c) {
 // What the file gives, it gives a source for.
 void require_sources(const Cluster& c, const nlohmann::json& file) {
   const nlohmann::json sources = file.value("sources", nlohmann::json::object());
-  for (const char* table : {"device", "network", "storage", "operations"}) {
+  for (const char* table : {"device", "network", "host", "storage", "operations"}) {
     if (!file.contains(table)) continue;
     for (const auto& [key, value] : file[table].items()) {
       const std::string name = std::string(table) + "." + key;
@@ -167,9 +168,10 @@ Cluster load_cluster(const std::filesystem::path& path) {
   cluster.place = path.string();
   const auto table = [&](const char* name) { return file.value(name, nlohmann::json::object()); };
   const auto place = [&](const char* name) { return fmt::format("{} [{}]", path.string(), name); };
-  read_config(file, cluster, cluster.place, {"device", "network", "storage", "operations", "sources"});
+  read_config(file, cluster, cluster.place, {"device", "network", "host", "storage", "operations", "sources"});
   read_config(table("device"), cluster.device, place("device"));
   read_config(table("network"), cluster.network, place("network"));
+  read_config(table("host"), cluster.host, place("host"));
   read_config(table("storage"), cluster.storage, place("storage"));
   read_config(table("operations"), cluster.operations, place("operations"));
   require_sane(cluster);
@@ -184,6 +186,7 @@ std::string cluster_toml(const Cluster& cluster, const nlohmann::json& sources) 
   nlohmann::json file = write_config(cluster);
   file["device"] = write_config(cluster.device);
   file["network"] = write_config(cluster.network);
+  file["host"] = write_config(cluster.host);
   file["storage"] = write_config(cluster.storage);
   file["operations"] = write_config(cluster.operations);
   file["sources"] = sources;

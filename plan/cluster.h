@@ -79,15 +79,32 @@ struct NetworkFigures {
   }
 };
 
+/// [host]: the machine beside its devices, which hashes their state.
+struct HostFigures {
+  double cores_per_device = 0;
+  double link_gb_s = 0;
+  double digest_gb_s = 0;
+
+  template <class V>
+  void visit(V& v) {
+    v.field("cores_per_device", cores_per_device, "cores of the machine for each of its devices; 0: unknown");
+    v.field("link_gb_s", link_gb_s, "what a device's memory copies to the host's, GB/s; 0: unknown");
+    v.field("digest_gb_s", digest_gb_s, "SHA-256 on one core, GB/s; 0: unknown");
+  }
+};
+
 /// [storage], seen from the whole job.
 struct StorageFigures {
   double write_gb_s = 0;
   double read_gb_s = 0;
+  double node_read_gb_s = 0;
 
   template <class V>
   void visit(V& v) {
     v.field("write_gb_s", write_gb_s, "checkpoints are written at, all ranks together, GB/s");
     v.field("read_gb_s", read_gb_s, "and read at");
+    v.field("node_read_gb_s", node_read_gb_s,
+            "what one machine reads of them, from its own disks or its share; 0: as much as all");
   }
 };
 
@@ -113,6 +130,7 @@ struct Cluster {
   std::int64_t devices = 1;
   DeviceFigures device;
   NetworkFigures network;
+  HostFigures host;
   StorageFigures storage;
   OperationFigures operations;
   std::string place;  ///< the file, for errors

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
 #include "core/error.h"
 
@@ -11,8 +10,6 @@ namespace baekji {
 namespace {
 
 constexpr double kDay_s = 86400;
-// A step's record with its newline (docs/formats/ledger.md; seen in the demo's ledger).
-constexpr double kRecordBytes = 352;
 
 // Seconds of work between two saves that cost `stall_s`.
 double daly_interval_s(double stall_s, double failure_s) {
@@ -60,11 +57,6 @@ RunForecast forecast_run(const RunQuestion& q) {
   f.days = f.training_days / f.goodput + c.operations.start_minutes / (24 * 60);
   f.device_hours = f.days * 24 * static_cast<double>(q.devices);
   f.energy_mwh = f.device_hours * c.device.power_w * c.operations.power_overhead * 1e-6;
-  if (q.checkpoint_every > 0 && q.anchor_every > 0) f.anchors = q.steps / std::lcm(q.checkpoint_every, q.anchor_every);
-  f.anchor_bytes = static_cast<double>(f.anchors) * q.state_bytes;
-  f.ledger_bytes = static_cast<double>(q.steps) * kRecordBytes;
-  const double node_step_s = step_s * static_cast<double>(q.devices) / static_cast<double>(q.challenge_devices);
-  f.challenge_hours = (static_cast<double>(q.challenge_steps) * node_step_s + load_s) / 3600;
   return f;
 }
 

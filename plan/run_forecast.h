@@ -1,6 +1,5 @@
 #pragma once
-// What months of training come to: days with failures counted, the best interval between checkpoints, energy, and what
-// the proof costs.
+// What months of training come to: days with failures counted, the best interval between checkpoints, energy.
 
 #include <cstdint>
 
@@ -12,12 +11,9 @@ struct RunQuestion {
   std::int64_t steps = 0;
   double training_s = 0;  ///< of all steps, nothing else counted
   std::int64_t devices = 1;
-  double state_bytes = 0;              ///< of a checkpoint: master weights and both moments
-  double stall_s = 0;                  ///< that a save stops training for
-  std::int64_t checkpoint_every = 0;   ///< steps, as the experiment says; 0: only at the end
-  std::int64_t anchor_every = 0;       ///< steps between checkpoints that are kept for good; 0: none
-  std::int64_t challenge_steps = 0;    ///< that an evaluator replays
-  std::int64_t challenge_devices = 1;  ///< of the node that replays them
+  double state_bytes = 0;             ///< of a checkpoint: master weights and both moments
+  double stall_s = 0;                 ///< that a save stops training for
+  std::int64_t checkpoint_every = 0;  ///< steps, as the experiment says; 0: only at the end
   const Cluster& cluster;
 };
 
@@ -32,10 +28,6 @@ struct RunForecast {
   double days = 0;                    ///< with failures, restarts, lost work, saves and the start
   double device_hours = 0;
   double energy_mwh = 0;
-  std::int64_t anchors = 0;
-  double anchor_bytes = 0;  ///< of all
-  double ledger_bytes = 0;
-  double challenge_hours = 0;  ///< loading included
 };
 
 /// Daly 2006, "A higher order estimate of the optimum checkpoint interval for restart dumps" (equation 37), with the

@@ -37,6 +37,25 @@ bool path_less(const AttestedSubject& a, const AttestedSubject& b) {
                                       [](const auto& p, const auto& q) { return p.string() < q.string(); });
 }
 
+bool is_subject(const json& subject) {
+  if (!subject.is_object() || subject.size() != 2 || !subject.contains("name") || !subject["name"].is_string())
+    return false;
+  const json digest = subject.value("digest", json());
+  if (!digest.is_object() || digest.size() != 1 || !digest.contains("sha256") || !digest["sha256"].is_string())
+    return false;
+  const auto text = digest["sha256"].get<std::string>();
+  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
+}
+
+// Members that nobody knows would be signed, and checked by nobody.
+bool is_statement(const json& statement) {
+  if (!statement.is_object() || statement.size() != 4 || statement.value("_type", json()) != kStatementType)
+    return false;
+  const json subjects = statement.value("subject", json());
+  return subjects.is_array() && !subjects.empty() && std::all_of(subjects.begin(), subjects.end(), is_subject) &&
+         statement.value("predicateType", json()).is_string() && statement.value("predicate", json()).is_object();
+}
+
 }  // namespace
 
 json in_toto_statement(std::span<const AttestedSubject> subjects, std::string_view predicate_type,
@@ -69,7 +88,7 @@ json dsse_envelope(const json& statement, const EcdsaKey& key) {
 }
 
 json open_dsse(std::string_view text, const EcdsaPublicKey& key, const std::string& place) {
-  const json envelope = try_parse_json(text).value_or(json());
+  const json envelope = parse_untrusted_json(text, place);
   std::optional<std::string> payload, signature;
   std::string signer;
   try {
@@ -87,9 +106,17 @@ json open_dsse(std::string_view text, const EcdsaPublicKey& key, const std::stri
   if (!key.verifies(dsse_signed_bytes(kPayloadType, *payload), *signature))
     throw Error("the signature of an envelope does not hold").values("that of the given key", "another").at(place);
   json statement = parse_canonical_json(*payload, place);
-  if (!statement.is_object() || statement.value("_type", json()) != kStatementType)
+  if (!is_statement(statement))
     throw Error("not a statement").values(std::string(kStatementType), payload->substr(0, 200)).at(place);
   return statement;
+}
+
+std::vector<AttestedSubject> subjects_of(const json& statement) {
+  std::vector<AttestedSubject> subjects;
+  for (const json& subject : statement.at("subject"))
+    subjects.push_back({.name = subject.at("name").get<std::string>(),
+                        .digest = parse_digest(subject.at("digest").at("sha256").get<std::string>())});
+  return subjects;
 }
 
 bool ignored_by_model_signature(std::string_view path) {
@@ -121,6 +148,20 @@ json sigstore_bundle(const json& statement, const EcdsaKey& key) {
   return {{"mediaType", kBundleType},
           {"verificationMaterial", {{"publicKey", {{"hint", key_hint(key)}}}, {"tlogEntries", json::array()}}},
           {"dsseEnvelope", dsse_envelope(statement, key)}};
+}
+
+json open_sigstore_bundle(std::string_view text, const EcdsaPublicKey& key, const std::string& place) {
+  const json bundle = parse_untrusted_json(text, place);
+  const json envelope = bundle.is_object() ? bundle.value("dsseEnvelope", json()) : json();
+  const json expected{
+      {"mediaType", kBundleType},
+      {"verificationMaterial", {{"publicKey", {{"hint", key_hint(key)}}}, {"tlogEntries", json::array()}}},
+      {"dsseEnvelope", envelope}};
+  if (!envelope.is_object() || bundle != expected)
+    throw Error("not a bundle of this key")
+        .values(std::string(kBundleType) + ", with its hint", "something else")
+        .at(place);
+  return open_dsse(envelope.dump(), key, place);
 }
 
 }  // namespace baekji

@@ -6,15 +6,16 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/digest.h"
 #include "core/ecdsa.h"
 
 namespace baekji {
 
-inline constexpr std::string_view kContractPredicate = "https://baekji/attestation/contract/v1";
-inline constexpr std::string_view kChainPredicate = "https://baekji/attestation/chain/v1";
-inline constexpr std::string_view kReleasePredicate = "https://baekji/attestation/release/v1";
+inline constexpr std::string_view kContractPredicate = "https://baekji/attestation/contract/v2";
+inline constexpr std::string_view kChainPredicate = "https://baekji/attestation/chain/v2";
+inline constexpr std::string_view kReleasePredicate = "https://baekji/attestation/release/v2";
 inline constexpr std::string_view kModelSignaturePredicate = "https://model_signing/signature/v1.0";
 
 /// Something that a statement is about: a file, by its path inside its folder, or a line.
@@ -37,7 +38,8 @@ std::string key_hint(const EcdsaPublicKey& key);
 /// The envelope of a statement, which becomes canonical JSON.
 nlohmann::json dsse_envelope(const nlohmann::json& statement, const EcdsaKey& key);
 
-/// The statement in an envelope: its signature holds under this key, and it is an in-toto Statement in canonical JSON.
+/// The statement in an envelope: its signature holds under this key, and it is an in-toto Statement in canonical JSON,
+/// with subjects that have a name and a SHA-256 each, and no members that docs/formats/attestation.md does not name.
 /// Throws an Error that names what is wrong; `place` says where the text came from.
 nlohmann::json open_dsse(std::string_view text, const EcdsaPublicKey& key, const std::string& place);
 
@@ -47,7 +49,12 @@ nlohmann::json model_signature_statement(const std::string& model_name, std::spa
 /// Whether a verifier of such a statement leaves this path out.
 bool ignored_by_model_signature(std::string_view path);
 
-/// model.sig: the statement's envelope with the key's hint, as a Sigstore bundle, version 0.3.
+/// The subjects of a statement that open_dsse() gave.
+std::vector<AttestedSubject> subjects_of(const nlohmann::json& statement);
+
+/// model.sig: the statement's envelope with the key's hint, as a Sigstore bundle, version 0.3; and the statement in
+/// one, as of open_dsse().
 nlohmann::json sigstore_bundle(const nlohmann::json& statement, const EcdsaKey& key);
+nlohmann::json open_sigstore_bundle(std::string_view text, const EcdsaPublicKey& key, const std::string& place);
 
 }  // namespace baekji

@@ -15,7 +15,8 @@
 
 namespace baekji {
 
-extern const char kNumericsSourcesHex[];  // generated in the build folder
+extern const char kNumericsSourcesHex[];  // generated in the build folder, as is the other
+extern const char kNumericsFlags[];
 
 namespace {
 
@@ -106,17 +107,16 @@ KernelSet cpu_kernel_set(std::map<std::string, std::string> libraries) {
           .instruction_set = instruction_sets(),
           .compiler = compiler_name(),
           .libraries = std::move(libraries),
-          .numerics_sources = numerics_sources_digest()};
+          .numerics_sources = numerics_sources_digest(),
+          .flags = kNumericsFlags};
 }
 
 json to_json_value(const KernelSet& kernels) {
   json libraries = json::object();
   for (const auto& [name, version] : kernels.libraries) libraries[name] = version;
-  return {{"compiler", kernels.compiler},
-          {"device", kernels.device},
-          {"instruction_set", kernels.instruction_set},
-          {"libraries", libraries},
-          {"numerics_sources", to_hex(kernels.numerics_sources)},
+  return {{"compiler", kernels.compiler},  {"device", kernels.device},
+          {"flags", kernels.flags},        {"instruction_set", kernels.instruction_set},
+          {"libraries", libraries},        {"numerics_sources", to_hex(kernels.numerics_sources)},
           {"processor", kernels.processor}};
 }
 
@@ -127,6 +127,7 @@ KernelSet parse_kernel_set(const json& value, const std::string& place) {
     kernels.processor = value.at("processor").get<std::string>();
     kernels.instruction_set = value.at("instruction_set").get<std::string>();
     kernels.compiler = value.at("compiler").get<std::string>();
+    kernels.flags = value.at("flags").get<std::string>();
     kernels.numerics_sources = parse_digest(value.at("numerics_sources").get<std::string>());
     for (const auto& [name, version] : value.at("libraries").items())
       kernels.libraries[name] = version.get<std::string>();
@@ -149,6 +150,7 @@ std::vector<std::string> kernel_set_differences(const KernelSet& before, const K
   compare("processor", before.processor, now.processor);
   compare("instruction_set", before.instruction_set, now.instruction_set);
   compare("compiler", before.compiler, now.compiler);
+  compare("flags", before.flags, now.flags);
   std::map<std::string, std::string> names = before.libraries;
   names.insert(now.libraries.begin(), now.libraries.end());
   const auto version = [](const KernelSet& set, const std::string& name) {

@@ -18,7 +18,8 @@ struct KernelSet {
   std::string instruction_set;                   ///< "x86_64 avx avx2 avx512bf16 ...", sorted after the first word
   std::string compiler;                          ///< "gcc 12.2.0"
   std::map<std::string, std::string> libraries;  ///< name to version: those that compute on contract paths
-  Digest numerics_sources{};                     ///< of the sources on contract paths
+  Digest numerics_sources{};                     ///< of the sources that decide bits
+  std::string flags;                             ///< that they were compiled with, sorted, each once
 
   bool operator==(const KernelSet&) const = default;
 };
@@ -26,8 +27,7 @@ struct KernelSet {
 /// The kernel set of this binary on this processor; `libraries` from the Kernels in use.
 KernelSet cpu_kernel_set(std::map<std::string, std::string> libraries);
 
-/// Digest of the sources that decide bits (core/functions.h, core/random.*, core/types.h, kernels/, model/, parallel/),
-/// taken when this binary was built.
+/// Digest of the sources that decide bits (cmake/NumericsSources.cmake lists them), taken when this binary was built.
 Digest numerics_sources_digest();
 
 nlohmann::json to_json_value(const KernelSet& kernels);

@@ -48,20 +48,12 @@ bool is_torn(const std::string& line, bool has_newline) {
 
 }  // namespace
 
-// What a record adds to the index; found before anything changes, so that a refused record leaves no trace.
-struct Ledger::Entry {
-  bool is_step = false;
-  std::optional<GenesisRecord> genesis;
-  std::optional<std::pair<Digest, std::int64_t>> root;
-  std::optional<RollbackEvent> rollback;
-  SkippedBatches skipped;  // with the rollback's
-};
-
 std::string Ledger::place_of_line(std::int64_t number) const {
   return fmt::format("{}, line {}", path_.string(), number);
 }
 
-Ledger Ledger::create(const fs::path& path, const GenesisRecord& genesis, FileSystem& files) {
+Ledger Ledger::create(const fs::path& path, const GenesisRecord& genesis, FileSystem& files,
+                      std::optional<LedgerRules> rules) {
   if (files.exists(path)) {
     throw Error("a ledger is already there")
         .values("no file", "a file")
@@ -73,23 +65,23 @@ Ledger Ledger::create(const fs::path& path, const GenesisRecord& genesis, FileSy
   partial += ".partial";
   files.write(partial, compose_line(0, "genesis", genesis_body(genesis), Digest{}) + "\n");
   files.rename(partial, path);
-  return open(path, files);
+  return open(path, files, std::move(rules));
 }
 
-Ledger Ledger::open(const fs::path& path, FileSystem& files) {
-  Ledger ledger = read(path);
+Ledger Ledger::open(const fs::path& path, FileSystem& files, std::optional<LedgerRules> rules) {
+  Ledger ledger = read(path, std::move(rules));
   if (ledger.torn_bytes_ > 0) files.truncate(path, ledger.size_bytes_);
   ledger.files_ = &files;
   ledger.file_ = files.open_append(path);
   return ledger;
 }
 
-Ledger Ledger::open_read_only(const fs::path& path) {
-  return read(path);
+Ledger Ledger::open_read_only(const fs::path& path, std::optional<LedgerRules> rules) {
+  return read(path, std::move(rules));
 }
 
-Ledger Ledger::read(const fs::path& path) {
-  Ledger ledger;
+Ledger Ledger::read(const fs::path& path, std::optional<LedgerRules> rules) {
+  Ledger ledger(std::move(rules));
   ledger.path_ = path;
   std::ifstream stream = open_stream(path);
   std::string line;
@@ -103,7 +95,7 @@ Ledger Ledger::read(const fs::path& path) {
     const std::string place = ledger.place_of_line(ledger.record_count_ + 1);
     if (!has_newline)
       throw Error("the ledger ends inside its first record").values("a whole genesis record", "no newline").at(place);
-    ledger.take(line, ledger.check_record(parse_record(line, place), place));
+    ledger.take(line, ledger.check_line(line, place));
   }
   if (stream.bad()) fail_read(path);
   if (ledger.record_count_ == 0)
@@ -111,7 +103,17 @@ Ledger Ledger::read(const fs::path& path) {
   return ledger;
 }
 
-Ledger::Entry Ledger::check_record(const json& record, const std::string& place) const {
+LedgerGrammar::Change Ledger::check_line(const std::string& line, const std::string& place) const {
+  if (line.size() > kMostLedgerLineBytes)
+    throw Error("a line of the ledger is too long")
+        .values(fmt::format("at most {} bytes", kMostLedgerLineBytes), fmt::format("{}", line.size()))
+        .at(place);
+  const json record = parse_record(line, place);
+  require_chained(record, place);
+  return grammar_.check(record["kind"].get_ref<const std::string&>(), record["body"], place);
+}
+
+void Ledger::require_chained(const json& record, const std::string& place) const {
   const auto previous = record["previous"].get<std::string>();
   if (previous != to_hex(head_)) {
     throw Error("the chain of the ledger is broken")
@@ -119,77 +121,16 @@ Ledger::Entry Ledger::check_record(const json& record, const std::string& place)
         .at(place)
         .hint("a line was changed, removed or inserted; only a copy of the ledger can restore it");
   }
-  require_equal(record_count_, record["index"].get<std::int64_t>(), "a ledger record has the wrong index", place);
-  const auto kind = record["kind"].get<std::string>();
-  const json& body = record["body"];
-  const bool first = record_count_ == 0;
-  if (first != (kind == "genesis")) {
-    throw Error("a ledger begins with its one genesis record")
-        .values(first ? "genesis" : "another kind", kind)
+  if (record["index"] != record_count_)
+    throw Error("a ledger record has the wrong index")
+        .values(fmt::format("{}", record_count_), record["index"].dump())
         .at(place);
-  }
-  Entry entry;
-  if (first) {
-    entry.genesis = parse_genesis_body(body, place);
-    entry.root = {entry.genesis->state_root, 0};
-  } else if (kind == "step") {
-    const StepRecord step = parse_step_body(body, place);
-    require_equal(last_step() + 1, step.step, "a step of the ledger is missing or stands twice", place);
-    entry.is_step = true;
-    if (step.state_root) entry.root = {*step.state_root, step.step};
-  } else if (kind == "event" && body.value("event", json()) == "checkpoint") {
-    const CheckpointEvent checkpoint = parse_checkpoint_event(body, place);
-    entry.root = {checkpoint.state_root, checkpoint.step};
-  } else if (kind == "event" && body.value("event", json()) == "rollback") {
-    entry.rollback = parse_rollback_event(body, place);
-    entry.skipped = skipped_after(*entry.rollback, place);
-  }
-  if (entry.root) require_one_root(entry.root->second, entry.root->first, place);
-  return entry;
 }
 
-void Ledger::require_one_root(std::int64_t step, const Digest& root, const std::string& place) const {
-  const auto known = root_of_step_.find(step);
-  if (known == root_of_step_.end() || known->second == root) return;
-  throw Error(fmt::format("the ledger holds two states of step {}", step))
-      .values(to_hex(known->second), to_hex(root))
-      .at(place);
-}
-
-SkippedBatches Ledger::skipped_after(const RollbackEvent& rollback, const std::string& place) const {
-  if (rollback.to < 0 || rollback.to > last_step()) {
-    throw Error("a rollback goes back to a step of the ledger")
-        .values(fmt::format("0 to {}", last_step()), fmt::format("{}", rollback.to))
-        .at(place);
-  }
-  if (rollback.skip.from <= skipped_.batch_of(rollback.to)) {
-    throw Error("a rollback skips batches that were trained on before it")
-        .values(fmt::format("batches after {} (step {} had that)", skipped_.batch_of(rollback.to), rollback.to),
-                fmt::format("{} to {}", rollback.skip.from, rollback.skip.to))
-        .at(place);
-  }
-  std::vector<BatchRange> ranges = skipped_.ranges();
-  ranges.push_back(rollback.skip);
-  try {
-    return SkippedBatches(std::move(ranges));
-  } catch (Error& error) {
-    throw error.at(place);
-  }
-}
-
-void Ledger::take(std::string_view line, const Entry& entry) {
-  if (entry.genesis) genesis_ = *entry.genesis;
-  if (entry.is_step) step_offsets_.push_back(size_bytes_);
-  if (entry.root) {
-    roots_.insert(*entry.root);
-    root_of_step_[entry.root->second] = entry.root->first;
-  }
-  if (entry.rollback) {
-    step_offsets_.resize(static_cast<std::size_t>(entry.rollback->to));
-    std::erase_if(roots_, [&](const auto& root) { return root.second > entry.rollback->to; });
-    std::erase_if(root_of_step_, [&](const auto& root) { return root.first > entry.rollback->to; });
-    skipped_ = entry.skipped;
-  }
+void Ledger::take(std::string_view line, const LedgerGrammar::Change& change) {
+  if (change.step) step_offsets_.push_back(size_bytes_);
+  if (change.rollback) step_offsets_.resize(static_cast<std::size_t>(change.rollback->to));
+  grammar_.apply(change);
   head_ = sha256(line);
   ++record_count_;
   size_bytes_ += static_cast<std::int64_t>(line.size()) + 1;
@@ -207,11 +148,11 @@ Digest Ledger::append(std::string_view kind, const json& body) {
     throw Error("a ledger has one genesis record").values("another kind", "genesis").at(path_.string());
   const std::string line = compose_line(record_count_, kind, body, head_);
   const std::string place = place_of_line(record_count_ + 1);
-  const Entry entry = check_record(parse_record(line, place), place);
+  const LedgerGrammar::Change change = check_line(line, place);
   failed_ = true;  // until the whole line is in the file
   file_->append(line + "\n");
   failed_ = false;
-  take(line, entry);
+  take(line, change);
   return head_;
 }
 
@@ -219,7 +160,7 @@ Digest Ledger::append(const StepRecord& record) {
   return append("step", step_body(record));
 }
 
-Digest Ledger::append_event(std::string_view name, const json& details) {
+json Ledger::event_body(std::string_view name, const json& details) const {
   if (!details.is_null() && !details.is_object()) {
     throw Error("the details of an event are an object").values("an object", details.type_name()).at(std::string(name));
   }
@@ -229,22 +170,26 @@ Digest Ledger::append_event(std::string_view name, const json& details) {
         .values("no member 'event'", std::string(name))
         .at(path_.string());
   body["event"] = name;
-  return append("event", body);
+  return body;
+}
+
+Digest Ledger::append_event(std::string_view name, const json& details) {
+  return append("event", event_body(name, details));
+}
+
+void Ledger::check_event(std::string_view name, const json& details) const {
+  (void)grammar_.check("event", event_body(name, details), place_of_line(record_count_ + 1));
 }
 
 std::optional<Digest> Ledger::state_root_of(std::int64_t step) const {
-  const auto it = root_of_step_.find(step);
-  if (it == root_of_step_.end()) return std::nullopt;
+  const auto it = state_roots().find(step);
+  if (it == state_roots().end()) return std::nullopt;
   return it->second;
 }
 
 void Ledger::sync() {
   if (file_ == nullptr) throw Error("the ledger is open for reading only").at(path_.string());
   file_->sync();
-}
-
-std::int64_t Ledger::last_step() const {
-  return static_cast<std::int64_t>(step_offsets_.size());
 }
 
 std::optional<json> Ledger::find_step(std::int64_t step) const {
@@ -267,12 +212,6 @@ std::string Ledger::head_after(std::int64_t records) const {
     if (!std::getline(stream, line)) fail_read(path_);
   }
   return to_hex(sha256(line));
-}
-
-std::optional<std::int64_t> Ledger::step_of_state_root(const Digest& root) const {
-  const auto it = roots_.find(root);
-  if (it == roots_.end()) return std::nullopt;
-  return it->second;
 }
 
 void Ledger::for_each(const Visit& visit) const {

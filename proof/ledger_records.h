@@ -14,7 +14,9 @@
 
 namespace baekji {
 
-inline constexpr std::int64_t kLedgerVersion = 1;
+inline constexpr std::int64_t kLedgerVersion = 2;
+/// Of a line without its newline: what a log can publish.
+inline constexpr std::size_t kMostLedgerLineBytes = 65535;
 
 /// The bits of a double as 16 lower-case hex digits, most significant first ("3ff0000000000000" is 1), and back.
 std::string double_bits(double value);
@@ -37,6 +39,7 @@ struct StepRecord {
   double loss = 0;
   double gradient_norm = 0;
   double learning_rate = 0;
+  double move = 0;            ///< Euclidean norm of the change of all master weights in this step
   std::int64_t position = 0;  ///< data position after the step: sequences taken from the batch order so far
   std::int64_t tokens = 0;    ///< trained on so far, without padding
   std::int64_t updates = 0;   ///< optimizer updates so far: steps that were not void
@@ -46,15 +49,44 @@ struct StepRecord {
 nlohmann::json step_body(const StepRecord& record);
 StepRecord parse_step_body(const nlohmann::json& body, const std::string& place);
 
-/// What an event named "checkpoint" must hold, besides free details: the state that is about to be saved. It stands in
-/// the ledger before the checkpoint can be found, so that no crash leaves a checkpoint with an unknown state root.
+/// Events, beside their name. Each has exactly these members.
+/// "start": the first session of a run, with its layout in words.
+nlohmann::json start_details(const std::string& layout);
+void parse_start_event(const nlohmann::json& body, const std::string& place);
+
+/// "resume": a later session goes on from the state of `step`.
+struct ResumeEvent {
+  std::int64_t step = 0;
+  KernelSet kernel_set;               ///< of this session
+  std::string layout;                 ///< in words
+  std::int64_t torn_bytes = 0;        ///< of the line that a crash left, which was cut off
+  std::vector<std::string> problems;  ///< what was wrong with newer checkpoints
+};
+/// Long texts are cut: a line of the ledger holds at most kMostLedgerLineBytes.
+nlohmann::json resume_details(const ResumeEvent& event);
+ResumeEvent parse_resume_event(const nlohmann::json& body, const std::string& place);
+
+/// "checkpoint": this state is about to be saved. It stands in the ledger before the checkpoint can be found, so that no
+/// crash leaves a checkpoint with an unknown state root.
 struct CheckpointEvent {
   std::int64_t step = 0;
   Digest state_root{};
 };
+nlohmann::json checkpoint_details(const CheckpointEvent& event);
 CheckpointEvent parse_checkpoint_event(const nlohmann::json& body, const std::string& place);
 
-/// What an event named "rollback" must hold: the steps behind `to` were undone, and batches are left out for ever.
+/// "divergence": a step was trained again and gave another record, in these members. The session ends with it.
+struct DivergenceEvent {
+  std::int64_t step = 0;
+  std::vector<std::string> members;
+};
+nlohmann::json divergence_details(const DivergenceEvent& event);
+DivergenceEvent parse_divergence_event(const nlohmann::json& body, const std::string& place);
+
+/// "restart", "recheck", "spike", "opened": kept for later; gives the step that the event is about.
+std::int64_t parse_reserved_event(const nlohmann::json& body, const std::string& place);
+
+/// "rollback": the steps behind `to` were undone, and batches are left out for ever.
 struct RollbackEvent {
   std::int64_t to = 0;
   BatchRange skip;

@@ -1,19 +1,21 @@
 #include "proof/log.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 #include "core/base64.h"
 #include "core/error.h"
 #include "core/untrusted_file.h"
 #include "proof/ledger.h"
+#include "proof/note_file.h"
 
 namespace baekji {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kUnfinished = ".new";  // the end of the name of a file until it is whole
+constexpr std::int64_t kMostTileBytes = kTileWidth * (2 + kMaxEntryBytes);
 
 std::string root_base64(const Digest& root) {
   return encode_base64(std::string(root.begin(), root.end()));
@@ -54,7 +56,7 @@ struct ReadCheckpoint {
 };
 
 ReadCheckpoint read_checkpoint(const fs::path& file, const Digest& contract) {
-  SignedNote note = parse_note(read_untrusted(file, kMostNoteBytes), file.string());
+  SignedNote note = read_note_file(file);
   LogCheckpoint checkpoint = parse_checkpoint_text(note.text, file.string());
   if (checkpoint.origin != log_origin(contract)) {
     throw Error("the checkpoint is of another experiment")
@@ -64,8 +66,16 @@ ReadCheckpoint read_checkpoint(const fs::path& file, const Digest& contract) {
   return {std::move(note), std::move(checkpoint)};
 }
 
+// The signature, by a key that may, and the opening; gives the key's index.
+std::size_t require_checkpoint(const KeyChain& chain, const ReadCheckpoint& read, const fs::path& file) {
+  const LogCheckpoint& checkpoint = read.checkpoint;
+  require_equal(to_hex(checkpoint.opening), to_hex(chain.opening_digest()),
+                "the log has another opening than its checkpoint says", file.string());
+  return chain.signer_of(read.note, checkpoint.origin, checkpoint.head.size, file.string());
+}
+
 bool holds(const fs::path& path, std::string_view bytes) {
-  return posix_file_system().exists(path) && posix_file_system().read(path) == bytes;
+  return posix_file_system().exists(path) && read_untrusted(path, kMostTileBytes) == bytes;
 }
 
 fs::path folder_of_partials(const fs::path& log, TileName name) {
@@ -107,8 +117,12 @@ class FolderCheck {
       if (entry.is_directory()) continue;
       const std::string path = entry.path().lexically_relative(folder_).generic_string();
       if (path == log_checkpoint_path("").string()) continue;
-      if (path.ends_with(kUnfinished)) {
+      if (path.ends_with(kUnfinishedNote)) {
         report.leftover_files += 1;
+        continue;
+      }
+      if (is_key_file(path)) {
+        report.key_files += 1;
         continue;
       }
       const auto name = parse_tile_path(path);
@@ -127,7 +141,7 @@ class FolderCheck {
 
  private:
   void compare(const TileName& name, const Tile& tile) {
-    const std::string bytes = files_.read(folder_ / tile_path(name));
+    const std::string bytes = read_untrusted(folder_ / tile_path(name), kMostTileBytes);
     const std::string_view required = tile.first(name.width);
     if (bytes == required) return;
     const auto differs = std::mismatch(bytes.begin(), bytes.end(), required.begin(), required.end()).first;
@@ -149,25 +163,36 @@ std::string log_origin(const Digest& contract) {
 }
 
 std::string checkpoint_text(const LogCheckpoint& checkpoint) {
-  return fmt::format("{}\n{}\n{}\n", checkpoint.origin, checkpoint.head.size, root_base64(checkpoint.head.root));
+  return fmt::format("{}\n{}\n{}\nopening {}\n", checkpoint.origin, checkpoint.head.size,
+                     root_base64(checkpoint.head.root), to_hex(checkpoint.opening));
 }
 
 LogCheckpoint parse_checkpoint_text(std::string_view text, std::string_view place) {
   LogCheckpoint checkpoint;
-  const std::size_t first = std::min(text.find('\n'), text.size());
-  const std::size_t second = std::min(text.find('\n', first + 1), text.size());
-  checkpoint.origin = text.substr(0, first);
-  if (second < text.size()) {
-    std::from_chars(text.data() + first + 1, text.data() + second, checkpoint.head.size);
-    const auto root = decode_base64(text.substr(second + 1, text.size() - second - 2));
-    if (root && root->size() == checkpoint.head.root.size())
-      std::transform(root->begin(), root->end(), checkpoint.head.root.begin(),
-                     [](char c) { return static_cast<std::uint8_t>(c); });
+  std::array<std::string_view, 4> lines;
+  std::string_view rest = text;
+  for (std::string_view& line : lines) {
+    const std::size_t end = std::min(rest.find('\n'), rest.size());
+    line = rest.substr(0, end);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  checkpoint.origin = lines[0];
+  std::from_chars(lines[1].data(), lines[1].data() + lines[1].size(), checkpoint.head.size);
+  const auto root = decode_base64(lines[2]);
+  if (root && root->size() == checkpoint.head.root.size())
+    std::transform(root->begin(), root->end(), checkpoint.head.root.begin(),
+                   [](char c) { return static_cast<std::uint8_t>(c); });
+  constexpr std::string_view kOpening = "opening ";
+  if (lines[3].size() == kOpening.size() + 64) {
+    try {
+      checkpoint.opening = parse_digest(lines[3].substr(kOpening.size()));
+    } catch (const Error&) {  // the text that is composed below is then another one
+    }
   }
   // What was read is right when it gives the same text: one spelling only.
   if (checkpoint.head.size < 0 || checkpoint_text(checkpoint) != text) {
     throw Error("not a checkpoint of a log")
-        .values("three lines: origin, size, base64 of the root", text.substr(0, 200))
+        .values("four lines: origin, size, base64 of the root, opening", text.substr(0, 200))
         .at(place);
   }
   return checkpoint;
@@ -199,12 +224,57 @@ std::optional<std::string> LedgerLines::next() {
 LogWriter::LogWriter(Args args) : args_(std::move(args)), origin_(log_origin(args_.contract)), lines_(args_.ledger) {
   const fs::path file = log_checkpoint_path(args_.folder);
   if (args_.files.exists(file)) {
+    const KeyChain chain = KeyChain::read(args_.folder, args_.contract);
+    require_key_in_force(chain);
     const ReadCheckpoint read = read_checkpoint(file, args_.contract);
-    verify_note(read.note, origin_, args_.key.public_key(), file.string());
+    require_checkpoint(chain, read, file);
+    chain.require_reached(read.checkpoint.head.size, file.string());
     require_published(read.checkpoint, args_.ledger);
+    opening_ = chain.opening_digest();
+    kernel_sets_ = chain.opening().kernel_sets;
     go_on(read.checkpoint);
+  } else {
+    begin();
   }
   remove_unfinished();
+}
+
+void LogWriter::require_key_in_force(const KeyChain& chain) const {
+  const KeyChain::Key& key = chain.in_force();
+  const std::string place = args_.folder.string();
+  if (key.key != args_.key.public_key()) {
+    throw Error("the log goes on under another key")
+        .values(chain.describe(chain.keys().size() - 1), "key " + short_name(args_.key.public_key()))
+        .at(place)
+        .hint("`baekji log RUN --hand-over NEW.pem --key OLD.pem` hands a log over to a new key");
+  }
+  if (key.until) {
+    throw Error("the key of the log is revoked")
+        .values("a key in force", chain.describe(chain.keys().size() - 1))
+        .at(place)
+        .hint("`baekji log RUN --hand-over NEW.pem --key OLD.pem`, while nothing was signed beyond that size");
+  }
+}
+
+// A crash can leave an opening without a checkpoint: nothing was promised under it yet.
+void LogWriter::begin() {
+  if (args_.files.exists(args_.folder / "keys") || args_.files.exists(args_.folder / "revoked")) {
+    throw Error("the log has keys but no checkpoint")
+        .values("log/checkpoint", "no file")
+        .at(args_.folder.string())
+        .hint("restore the checkpoint that was published");
+  }
+  kernel_sets_ = args_.kernel_sets;
+  std::sort(kernel_sets_.begin(), kernel_sets_.end());
+  kernel_sets_.erase(std::unique(kernel_sets_.begin(), kernel_sets_.end()), kernel_sets_.end());
+  if (kernel_sets_.empty()) throw Error("a log opens with the kernel sets that count").values("at least one", "none");
+  SignedNote note{
+      .text = opening_text({.contract = args_.contract, .key = args_.key.public_key(), .kernel_sets = kernel_sets_}),
+      .signatures = {}};
+  sign_note(note, kOpeningName, args_.key);
+  opening_ = sha256(note.text);
+  const std::string bytes = write_note(note);
+  if (!holds(opening_path(args_.folder), bytes)) write_file_whole(opening_path(args_.folder), bytes, args_.files);
 }
 
 // Only after the ledger was found to be the published one: its lines then say what the tiles must hold.
@@ -223,7 +293,7 @@ void LogWriter::remove_unfinished() {
   if (!args_.files.exists(args_.folder)) return;
   std::vector<fs::path> unfinished;
   for (const auto& entry : fs::recursive_directory_iterator(args_.folder)) {
-    if (entry.path().string().ends_with(kUnfinished)) unfinished.push_back(entry.path());
+    if (entry.path().string().ends_with(kUnfinishedNote)) unfinished.push_back(entry.path());
   }
   for (const fs::path& path : unfinished) args_.files.remove_all(path);
 }
@@ -245,18 +315,8 @@ void LogWriter::take_line(const TileBuilder::Take& complete) {
   tiles_.add(*line, complete);
 }
 
-// Under another name first, and with the names of all folders on the way on the disk: a checkpoint may rely on it.
 void LogWriter::put(const fs::path& path, std::string_view bytes) {
-  const fs::path parent = path.parent_path();
-  if (!args_.files.exists(parent)) {
-    args_.files.create_directories(parent);
-    for (fs::path at = parent; at != args_.folder.parent_path(); at = at.parent_path())
-      args_.files.sync(at.parent_path());
-  }
-  fs::path unfinished = path;
-  unfinished += kUnfinished;
-  args_.files.write(unfinished, bytes);
-  args_.files.rename(unfinished, path);
+  write_file_whole(path, bytes, args_.files);
 }
 
 void LogWriter::publish(std::int64_t records) {
@@ -277,7 +337,7 @@ void LogWriter::publish(std::int64_t records) {
     write(tile);
     still_partial.push_back(folder_of_partials(args_.folder, tile.name()));
   });
-  SignedNote note{.text = checkpoint_text({origin_, {records, tiles_.root()}}), .signatures = {}};
+  SignedNote note{.text = checkpoint_text({origin_, {records, tiles_.root()}, opening_}), .signatures = {}};
   sign_note(note, origin_, args_.key);
   put(log_checkpoint_path(args_.folder), write_note(note));
   published_ = records;
@@ -289,13 +349,19 @@ void LogWriter::publish(std::int64_t records) {
   }
 }
 
-LogReport verify_log(const fs::path& folder, const fs::path& ledger_path, const Ed25519PublicKey& public_key) {
+LogReport verify_log(const fs::path& folder, const fs::path& ledger_path, const LogTrust& trust) {
   const Ledger ledger = Ledger::open_read_only(ledger_path);
+  const KeyChain chain = KeyChain::read(folder, ledger.genesis().contract, trust.revocations);
+  const std::size_t given = chain.require(trust.owner, folder.string());
   const fs::path file = log_checkpoint_path(folder);
   const ReadCheckpoint read = read_checkpoint(file, ledger.genesis().contract);
-  verify_note(read.note, read.checkpoint.origin, public_key, file.string());
+  const std::size_t signer = require_checkpoint(chain, read, file);
+  chain.require_reached(read.checkpoint.head.size, file.string());
   require_published(read.checkpoint, ledger_path);
-  LogReport report{.checkpoint = read.checkpoint, .ledger_records = ledger.record_count()};
+  LogReport report{.checkpoint = read.checkpoint,
+                   .ledger_records = ledger.record_count(),
+                   .signer = chain.describe(signer),
+                   .given = chain.describe(given)};
   FolderCheck folder_check(folder, read.checkpoint.head.size);
   const auto check = [&](const Tile& tile) { folder_check.check(tile); };
   LedgerLines lines(ledger_path);
@@ -310,11 +376,13 @@ LogReport verify_log(const fs::path& folder, const fs::path& ledger_path, const 
   return report;
 }
 
-WitnessedCheckpoint verify_checkpoint(const fs::path& file, const fs::path& ledger_path,
-                                      const Ed25519PublicKey& public_key, std::span<const Witness> witnesses) {
+WitnessedCheckpoint verify_checkpoint(const fs::path& file, const fs::path& folder, const fs::path& ledger_path,
+                                      const LogTrust& trust, std::span<const Witness> witnesses) {
   const Ledger ledger = Ledger::open_read_only(ledger_path);
+  const KeyChain chain = KeyChain::read(folder, ledger.genesis().contract, trust.revocations);
+  (void)chain.require(trust.owner, folder.string());
   const ReadCheckpoint read = read_checkpoint(file, ledger.genesis().contract);
-  verify_note(read.note, read.checkpoint.origin, public_key, file.string());
+  require_checkpoint(chain, read, file);
   WitnessedCheckpoint result{.checkpoint = read.checkpoint, .times_s = {}};
   for (const Witness& witness : witnesses)
     result.times_s.push_back(verify_cosignature(read.note, witness.name, witness.key, file.string()));

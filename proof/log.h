@@ -13,16 +13,19 @@
 
 #include "core/ed25519.h"
 #include "core/file_system.h"
+#include "proof/log_keys.h"
 #include "proof/log_tiles.h"
 #include "proof/merkle_tree.h"
 #include "proof/signed_note.h"
 
 namespace baekji {
 
-/// What a checkpoint says: the ledger of this experiment has had `head.size` lines, under this root.
+/// What a checkpoint says: the ledger of this experiment has had `head.size` lines, under this root, and its log this
+/// opening.
 struct LogCheckpoint {
   std::string origin;
   TreeHead head;
+  Digest opening{};
 };
 /// The first line of every checkpoint of this experiment, and the name of its owner's key in them.
 std::string log_origin(const Digest& contract);
@@ -57,11 +60,12 @@ class LogWriter {
     std::filesystem::path ledger;
     Digest contract{};
     Ed25519PrivateKey key;
+    std::vector<Digest> kernel_sets;  ///< for the opening of a log that begins: those whose work counts as proved
     FileSystem& files = posix_file_system();
   };
-  /// Begins a log, or goes on with the one in the folder: check_published(), and the checkpoint must be signed by
-  /// `key`. Tiles below the published size that are missing or damaged are written again: the ledger has what they
-  /// held.
+  /// Begins a log with its opening, or goes on with the one in the folder: check_published(), and `key` must be the
+  /// one in force, and not revoked. Tiles below the published size that are missing or damaged are written again: the
+  /// ledger has what they held.
   explicit LogWriter(Args args);
 
   /// Publishes the first `records` lines of the ledger, which must be on the disk: tiles first, then the checkpoint.
@@ -72,11 +76,15 @@ class LogWriter {
 
   /// The lines that the newest checkpoint covers; 0: there is none.
   std::int64_t size() const { return published_; }
+  /// The kernel sets that the opening of the log names.
+  const std::vector<Digest>& kernel_sets() const { return kernel_sets_; }
   /// How many tiles were written again when the log was opened.
   std::int64_t mended() const { return mended_; }
 
  private:
+  void begin();
   void go_on(const LogCheckpoint& checkpoint);
+  void require_key_in_force(const KeyChain& chain) const;
   void mend(const Tile& tile);
   void remove_unfinished();
   void take_line(const TileBuilder::Take& complete);
@@ -84,6 +92,8 @@ class LogWriter {
 
   Args args_;
   std::string origin_;
+  Digest opening_{};
+  std::vector<Digest> kernel_sets_;
   LedgerLines lines_;
   TileBuilder tiles_;
   std::int64_t published_ = 0;
@@ -97,12 +107,20 @@ struct LogReport {
   std::int64_t ledger_records = 0;  ///< as many as the checkpoint covers, or more
   std::int64_t tile_files = 0;
   std::int64_t entry_files = 0;
+  std::int64_t key_files = 0;       ///< opening, hand-overs and revocations
   std::int64_t leftover_files = 0;  ///< unfinished files of a crash; they hold nothing that is published
+  std::string signer;               ///< KeyChain::describe() of the key that signed the checkpoint
+  std::string given;                ///< and of the one that the verifier knows
 };
-/// Reads all of a log, and the ledger: its chain, the owner's signature of the checkpoint, its size and root, and every
-/// file of the folder byte for byte. Throws an Error that names what is missing, differs, or does not belong there.
-LogReport verify_log(const std::filesystem::path& folder, const std::filesystem::path& ledger,
-                     const Ed25519PublicKey& public_key);
+/// Whom a verifier believes.
+struct LogTrust {
+  Ed25519PublicKey owner;                          ///< any key of the log
+  std::vector<std::filesystem::path> revocations;  ///< that the folder may lack
+};
+/// Reads all of a log, and the ledger: its chain, the keys of the log with all of their signatures, the checkpoint's
+/// signature, size and root, and every file of the folder byte for byte. Throws an Error that names what is missing,
+/// differs, or does not belong there.
+LogReport verify_log(const std::filesystem::path& folder, const std::filesystem::path& ledger, const LogTrust& trust);
 
 struct Witness {
   std::string name;
@@ -112,10 +130,12 @@ struct WitnessedCheckpoint {
   LogCheckpoint checkpoint;
   std::vector<std::int64_t> times_s;  ///< POSIX; when each of the witnesses signed
 };
-/// Holds the ledger against an earlier checkpoint that somebody kept: the ledger's chain, the owner's signature, that
-/// of each given witness, size and root. Throws an Error that says which of them does not hold.
-WitnessedCheckpoint verify_checkpoint(const std::filesystem::path& file, const std::filesystem::path& ledger,
-                                      const Ed25519PublicKey& public_key, std::span<const Witness> witnesses = {});
+/// Holds the ledger against an earlier checkpoint of the log in `folder` that somebody kept: the ledger's chain, the
+/// keys of the log, the checkpoint's signature and that of each given witness, opening, size and root. Throws an Error
+/// that says which of them does not hold.
+WitnessedCheckpoint verify_checkpoint(const std::filesystem::path& file, const std::filesystem::path& folder,
+                                      const std::filesystem::path& ledger, const LogTrust& trust,
+                                      std::span<const Witness> witnesses = {});
 
 /// The hashes that a log of `size` entries has in its tiles, for proofs (proof/merkle_tree.h) without the ledger.
 /// Throws when a tile is missing or too short; that its bytes are right is what a proof shows.

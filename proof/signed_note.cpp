@@ -149,6 +149,11 @@ std::vector<const NoteSignature*> signatures_of(const SignedNote& note, std::str
   return found;
 }
 
+bool stands_there(const SignedNote& note, std::string_view name, const KeyId& id) {
+  return std::any_of(note.signatures.begin(), note.signatures.end(),
+                     [&](const NoteSignature& s) { return s.name == name && s.key_id == id; });
+}
+
 }  // namespace
 
 KeyId owner_key_id(std::string_view name, const Ed25519PublicKey& key) {
@@ -208,6 +213,14 @@ void cosign_note(SignedNote& note, std::string_view name, const Ed25519PrivateKe
                        .bytes = big_endian(time_s) + characters(signature.begin(), signature.end())});
 }
 
+bool names_signature(const SignedNote& note, std::string_view name, const Ed25519PublicKey& key) {
+  return stands_there(note, name, owner_key_id(name, key));
+}
+
+bool names_cosignature(const SignedNote& note, std::string_view name, const Ed25519PublicKey& key) {
+  return stands_there(note, name, witness_key_id(name, key));
+}
+
 void verify_note(const SignedNote& note, std::string_view name, const Ed25519PublicKey& key, std::string_view place) {
   const KeyId id = owner_key_id(name, key);
   for (const NoteSignature* s : signatures_of(note, name, id, place)) {
@@ -231,29 +244,6 @@ std::int64_t verify_cosignature(const SignedNote& note, std::string_view name, c
     earliest = std::min(earliest.value_or(static_cast<std::int64_t>(time_s)), static_cast<std::int64_t>(time_s));
   }
   return *earliest;
-}
-
-std::string contract_note_text(const Digest& contract) {
-  return fmt::format("{}\n{}\n", kContractNoteName, to_hex(contract));
-}
-
-Digest contract_of_note(const SignedNote& note, std::string_view place) {
-  const std::size_t first = kContractNoteName.size() + 1;
-  const std::string_view text = note.text;
-  const bool shaped = text.size() == first + 65 && text.substr(0, first) == fmt::format("{}\n", kContractNoteName);
-  if (!shaped) {
-    throw Error("not a contract note")
-        .values(fmt::format("{}, then a contract digest", kContractNoteName), text.substr(0, text.find('\n')))
-        .at(place);
-  }
-  const bool named = std::any_of(note.signatures.begin(), note.signatures.end(),
-                                 [](const NoteSignature& s) { return s.name == kContractNoteName; });
-  if (!named) {
-    throw Error("the contract note has no owner's signature")
-        .values(fmt::format("a signature of {}", kContractNoteName), note.signatures.front().name)
-        .at(place);
-  }
-  return parse_digest(text.substr(first, 64));
 }
 
 }  // namespace baekji

@@ -48,11 +48,8 @@ void verify_note(const SignedNote& note, std::string_view name, const Ed25519Pub
 std::int64_t verify_cosignature(const SignedNote& note, std::string_view name, const Ed25519PublicKey& key,
                                 std::string_view place);
 
-/// The note that binds an owner to a contract before the run (docs/formats/log.md, "Contract note").
-inline constexpr std::string_view kContractNoteName = "baekji/contract";
-std::string contract_note_text(const Digest& contract);
-/// The contract that the note names. Throws when the text is another one or no signature has the name above; whether
-/// that signature holds is for verify_note(), with the owner's key.
-Digest contract_of_note(const SignedNote& note, std::string_view place);
+/// Whether a signature of this owner, or witness, stands there at all; whether it holds is for the two above.
+bool names_signature(const SignedNote& note, std::string_view name, const Ed25519PublicKey& key);
+bool names_cosignature(const SignedNote& note, std::string_view name, const Ed25519PublicKey& key);
 
 }  // namespace baekji

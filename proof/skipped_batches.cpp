@@ -20,6 +20,12 @@ SkippedBatches::SkippedBatches(std::vector<BatchRange> ranges) {
   }
 }
 
+std::int64_t SkippedBatches::count() const {
+  std::int64_t count = 0;
+  for (const BatchRange& range : ranges_) count += range.to - range.from + 1;
+  return count;
+}
+
 std::int64_t SkippedBatches::batch_of(std::int64_t step) const {
   std::int64_t batch = step;
   for (const BatchRange& range : ranges_) {

@@ -24,6 +24,8 @@ class SkippedBatches {
 
   /// The `step`-th batch (from 1) that is not skipped; 0 for step 0.
   std::int64_t batch_of(std::int64_t step) const;
+  /// How many batches they are.
+  std::int64_t count() const;
   /// Ascending, apart from one another.
   const std::vector<BatchRange>& ranges() const { return ranges_; }
   bool empty() const { return ranges_.empty(); }

@@ -15,6 +15,7 @@
 #include "core/arena.h"
 #include "core/config.h"
 #include "core/device_cuda.h"
+#include "core/digest.h"
 #include "core/file_system.h"
 #include "core/random.h"
 #include "kernels/cpu/ceiling.h"
@@ -122,6 +123,7 @@ class Calibrating {
     measure_memory();
     measure_attention();
     measure_network();
+    measure_digest();
     measure_storage();
     default_sources();
     return std::move(result_);
@@ -304,6 +306,15 @@ class Calibrating {
     }
   }
 
+  // One core of each rank at once, as ranks hash their states.
+  void measure_digest() {
+    const std::string bytes(std::size_t{8} << 20, 'b');
+    const double seconds = slowest(best_seconds(
+        3, 4, [&] { (void)sha256(bytes); }, [] {}));
+    result_.cluster.host.digest_gb_s = static_cast<double>(bytes.size()) / seconds * 1e-9;
+    measured("host.digest_gb_s", "SHA-256 of 8 MiB on one core");
+  }
+
   void measure_storage() {
     StorageFigures& s = result_.cluster.storage;
     const ScratchFile file(args_.storage / fmt::format("baekji-bench-{}-{}", getpid(), world_.rank()));
@@ -340,6 +351,7 @@ std::string Calibration::describe() const {
   std::string text = fmt::format("{}: {} devices\n", cluster.device.name, cluster.devices);
   const nlohmann::json tables{{"device", write_config(cluster.device)},
                               {"network", write_config(cluster.network)},
+                              {"host", write_config(cluster.host)},
                               {"storage", write_config(cluster.storage)}};
   for (const auto& [table, figures] : tables.items()) {
     for (const auto& [key, value] : figures.items()) {

@@ -20,6 +20,7 @@
 #include "proof/ledger.h"
 #include "proof/state_root.h"
 #include "trainer/commands.h"
+#include "trainer/ledger_rules.h"
 #include "trainer/run_experiment.h"
 #include "trainer/saved_model.h"
 #include "trainer/verify_run.h"
@@ -88,7 +89,7 @@ ExportedState find_state(const ChunksArguments& a, ThreadPool& pool) {
     return state_of_checkpoint(std::move(checkpoint));
   }
   const RunFolder folder = open_run_folder(a.path);
-  const Ledger ledger = Ledger::open_read_only(folder.ledger());
+  const Ledger ledger = open_run_ledger(folder);
   if (a.step == 0) return state_of_genesis(folder, ledger, pool);
   return state_of_checkpoint(
       open_saved_checkpoint(folder, ledger, pool, a.step > 0 ? std::optional(a.step) : std::nullopt));

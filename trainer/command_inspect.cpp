@@ -9,8 +9,8 @@
 #include "core/printable.h"
 #include "data/token_store.h"
 #include "proof/ledger.h"
-#include "trainer/checkpoint_of_run.h"
 #include "trainer/commands.h"
+#include "trainer/ledger_rules.h"
 #include "trainer/run_experiment.h"
 #include "trainer/saved_model.h"
 
@@ -44,10 +44,13 @@ ordered_json describe_checkpoint(const Checkpoint& checkpoint) {
 
 ordered_json describe_run(const RunFolder& folder) {
   const Experiment experiment = load_run_experiment(folder.root, {});
-  const Ledger ledger = Ledger::open_read_only(folder.ledger());
+  const Ledger ledger = open_run_ledger(folder);
   ThreadPool pool(1);
   const CheckpointStore store(folder.checkpoints());
-  auto newest = store.newest_good(pool, [&](const CheckpointInfo& info) { return why_not_of_run(info, ledger); });
+  auto newest = store.newest_good(pool, [&](const CheckpointInfo& info) {
+    return ledger.state_root_of(info.step) == info.state_root ? std::string()
+                                                              : "its state root is not in this run's ledger";
+  });
   ordered_json out = {{"kind", "run"}, {"path", folder.root.string()}, {"name", experiment.identity.name}};
   if (newest.checkpoint) {
     out["step"] = newest.checkpoint->info().step;

@@ -13,6 +13,7 @@
 #include "trainer/commands.h"
 #include "trainer/nearest_layout.h"
 #include "trainer/plan_report.h"
+#include "trainer/proof_report.h"
 
 namespace baekji {
 namespace {
@@ -24,7 +25,7 @@ struct PlanArguments {
   std::string profile = "baekji";
   std::int64_t devices = 0;
   std::int64_t rows = 10;
-  std::int64_t challenge_steps = 1000;
+  std::int64_t evaluator_nodes = 1;
   bool explain = false;
   bool free_numerics = false;
   bool json = false;
@@ -133,11 +134,17 @@ void run(const PlanArguments& a) {
   const StepQuestion question{workload, cluster, profile};
   const StepForecast forecast = forecast_step(question);
   const std::vector<RankPlan> plans = rank_plans(e, profile);
-  const RunForecast whole = forecast_run_of(e, cluster, profile, a.challenge_steps);
+  const RunForecast whole = forecast_run_of(e, cluster, profile);
   json["step"] = to_json(forecast);
   json["memory"] = to_json(plans);
   json["run"] = to_json(whole);
-  text += step_table(forecast) + memory_table(plans, room_bytes(cluster)) + run_table(whole, e, cluster);
+  text += step_table(forecast) + memory_table(plans, room_bytes(cluster)) + run_table(whole, e);
+  if (profile.is_ours()) {
+    const double mean_step_s = whole.training_days * 86400 / static_cast<double>(e.run.steps);
+    const ProofPlan proof = plan_proof(e, question, mean_step_s, a.evaluator_nodes);
+    json["proof"] = to_json(proof);
+    text += proof_table(proof, e, a.explain);
+  }
   draw(a, e, question, forecast, plans);
   fmt::print("{}", a.json ? json.dump(2) + "\n" : text);
 }
@@ -152,7 +159,8 @@ void add_plan_command(CLI::App& app) {
   command->add_option("--set", arguments->overrides, "override a key of the experiment: section.key=value")
       ->allow_extra_args(false);
   command->add_option("--profile", arguments->profile, "whose trainer: baekji, or a peer's (megatron, fsdp, ...)");
-  auto* explain = command->add_flag("--explain", arguments->explain, "the experiment's own layout, and no search");
+  auto* explain = command->add_flag("--explain", arguments->explain,
+                                    "the experiment's own layout, no search, and what a proof's cost consists of");
   command->add_option("--devices", arguments->devices, "devices to lay out; all of the cluster's unless given")
       ->check(CLI::PositiveNumber)
       ->excludes(explain);
@@ -161,8 +169,10 @@ void add_plan_command(CLI::App& app) {
       ->add_flag("--free-numerics", arguments->free_numerics,
                  "vary micro_batch, replicas and tensor_grains, too: other contracts")
       ->excludes(explain);
-  command->add_option("--challenge-steps", arguments->challenge_steps, "steps that an evaluator replays on one node")
-      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--evaluator-nodes", arguments->evaluator_nodes,
+                   "machines of the cluster's kind on which an evaluator replays drawn steps")
+      ->check(CLI::Range(1, 1 << 20));
   command->add_flag("--json", arguments->json, "everything as JSON");
   command->add_option("--timeline", arguments->timeline, "draw the pipeline's step (SVG)");
   command->add_option("--trace", arguments->trace, "write it as trace events for Perfetto (JSON)");

@@ -6,6 +6,7 @@
 #include <set>
 #include <tuple>
 
+#include "core/float_environment.h"
 #include "trainer/layout.h"
 
 namespace baekji {
@@ -148,7 +149,22 @@ StageRuntime& Engine::runtime(std::int64_t batch) {
   return *runtime_;
 }
 
+void Engine::read(std::int64_t batch, std::int64_t first_sequence) {
+  if (loader_ == nullptr) return;
+  const std::int64_t count = experiment_.stage(batch).micro_batch;
+  read_leaves_.resize(static_cast<std::size_t>(count));
+  loader_->read(batch, first_sequence, count, runtime(batch).staged(), read_leaves_);
+  for (std::int64_t i = 0; i < count; ++i)
+    sequence_leaves_.note(first_sequence + i, read_leaves_[static_cast<std::size_t>(i)], ranks_);
+}
+
+// The pool's threads are looked at by the pool, after every operation.
+void Engine::check_float_environment(const std::string& what) const {
+  require_float_environment(fmt::format("{}, {}", ranks_.mesh().rank_name(ranks_.world().rank()), what));
+}
+
 StepResult Engine::step(std::int64_t step, std::int64_t update, std::int64_t batch) {
+  set_float_environment();
   StageRuntime& runtime = this->runtime(batch);
   const TrainingStage& stage = experiment_.stage(batch);
   const std::int64_t per_replica = micro_batches_per_replica(experiment_, stage);
@@ -157,6 +173,7 @@ StepResult Engine::step(std::int64_t step, std::int64_t update, std::int64_t bat
                     .tokens = stage.global_batch * stage.context};
 
   parameters_.begin_step(result.tokens);
+  sequence_leaves_.begin(stage.global_batch);
   std::fill(sequence_losses_.begin(), sequence_losses_.end(), kElsewhere);
   kernels_.upload({.from = sequence_losses_.data(), .to = runtime.losses()});
   const auto rank = static_cast<std::size_t>(ranks_.coordinate().pipeline);
@@ -171,8 +188,7 @@ StepResult Engine::step(std::int64_t step, std::int64_t update, std::int64_t bat
            [&](std::int64_t v, std::int64_t m) {
              const Batch& sequences = runtime.batch(v, m);
              if (m > loaded[static_cast<std::size_t>(v)]) {
-               if (loader_ != nullptr)
-                 loader_->read(batch, (first + m) * stage.micro_batch, stage.micro_batch, runtime.staged());
+               read(batch, (first + m) * stage.micro_batch);
                runtime.deliver(sequences);
                loaded[static_cast<std::size_t>(v)] = m;
              }
@@ -187,12 +203,16 @@ StepResult Engine::step(std::int64_t step, std::int64_t update, std::int64_t bat
   ranks_.world().all_reduce(tensor_of(sequence_losses_), ReduceOp::kMax);
   for (const double loss : sequence_losses_) result.loss += loss;  // in index order
   result.loss /= static_cast<double>(result.tokens);
+  sequence_leaves_.exchange(ranks_.world());
+  if (loader_ != nullptr) result.batch_root = sequence_leaves_.root(ranks_, batch);
   result.outcome = optimizer_.step(
       {.learning_rate = result.learning_rate, .update = update, .global_tokens = result.tokens}, ranks_.world());
+  check_float_environment(fmt::format("step {}", step));
   return result;
 }
 
 double Engine::evaluate(std::int64_t batch, int source, std::int64_t sequences) {
+  set_float_environment();
   StageRuntime& runtime = this->runtime(batch);
   const TrainingStage& stage = experiment_.stage(batch);
   const std::int64_t available = loader_->validation_sequences(source, stage.context);
@@ -230,6 +250,7 @@ double Engine::evaluate(std::int64_t batch, int source, std::int64_t sequences) 
   ranks_.pipeline().all_reduce(tensor_of(losses), ReduceOp::kMax);
   double sum = 0;
   for (const double loss : losses) sum += loss;
+  check_float_environment("evaluation");
   return sum / static_cast<double>(wanted * stage.context);
 }
 

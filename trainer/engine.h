@@ -23,6 +23,7 @@
 #include "parallel/sharded_optimizer.h"
 #include "trainer/experiment.h"
 #include "trainer/global_root.h"
+#include "trainer/sequence_leaves.h"
 
 namespace baekji {
 
@@ -32,6 +33,7 @@ struct StepResult {
   StepOutcome outcome;
   double learning_rate = 0;
   std::int64_t tokens = 0;
+  Digest batch_root{};  ///< of the sequences as the ranks read them: docs/formats/batch-order.md
 };
 
 /// The activations, batches and schedule of one training stage's shape, on one rank.
@@ -124,6 +126,9 @@ class Engine {
  private:
   Engine(const Experiment& experiment, const Loader* loader, Kernels& kernels, RankGroups& ranks);
   StageRuntime& runtime(std::int64_t batch);
+  void check_float_environment(const std::string& what) const;
+  /// A micro-batch to where it is staged, and its leaves to the others.
+  void read(std::int64_t batch, std::int64_t first_sequence);
 
   const Experiment& experiment_;
   const Loader* loader_;  // null in a rehearsal
@@ -139,6 +144,8 @@ class Engine {
   std::unique_ptr<StageRuntime> runtime_;
   const TrainingStage* bound_stage_ = nullptr;
   std::vector<double> sequence_losses_;
+  SequenceLeaves sequence_leaves_;
+  std::vector<Digest> read_leaves_;  // of a micro-batch
 };
 
 }  // namespace baekji

@@ -22,13 +22,11 @@ void Execution::start_from_genesis() {
   go_back({});
 }
 
-void Execution::start_from(const std::filesystem::path& path) {
+void Execution::start_from(const std::filesystem::path& path, const RunPosition& position) {
   Checkpoint checkpoint = Checkpoint::open(path);
   if (world().rank() == 0) checkpoint.require_exact(pool_);  // the owner's, and perhaps made to deceive
-  const CheckpointInfo& info = checkpoint.info();
   checkpoint.load(engine_.shards());
-  check_loaded_state(info, root());
-  go_back({.step = info.step, .updates = info.updates, .position = info.position, .tokens = info.tokens});
+  go_back(position);
 }
 
 void Execution::go_back(const RunPosition& position) {

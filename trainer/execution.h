@@ -35,8 +35,9 @@ class Execution {
   Execution(const Args& args, Communicator& world);
 
   void start_from_genesis();
-  /// Throws when a file of the checkpoint is damaged, or what was loaded has another root than its manifest says.
-  void start_from(const std::filesystem::path& checkpoint);
+  /// Loads the state of a checkpoint, which `position` says where it stands: the manifest is not asked. Throws when a
+  /// file is damaged. Whether it is the state that somebody meant, root() tells.
+  void start_from(const std::filesystem::path& checkpoint, const RunPosition& position);
 
   const RunPosition& position() const { return position_; }
   /// Trains the next step and gives its record, with the state root if asked.

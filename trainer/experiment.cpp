@@ -121,6 +121,11 @@ void validate_run(const RunConfig& r, const LogConfig& log, const std::string& p
   require(r.evaluate_sequences >= 1, "evaluate_sequences >= 1", r.evaluate_sequences);
   require(r.max_void_steps >= 1, "max_void_steps >= 1", r.max_void_steps);
   require(r.collective_limit_s >= 1, "collective_limit_s >= 1", r.collective_limit_s);
+  try {
+    for (const std::string& digest : r.kernel_sets) (void)parse_digest(digest);
+  } catch (Error& error) {
+    throw error.at(place + " kernel_sets");
+  }
   require(log.every >= 1, "log.every >= 1", log.every);
   require(log.detail_every >= 0, "log.detail_every >= 0", log.detail_every);
 }
@@ -142,14 +147,21 @@ void validate_seed(const Experiment& e, const std::string& place) {
                 fmt::format("seed {}, beacon \"{}\", round {}", id.seed, id.beacon, id.beacon_round))
         .at(place);
   }
+  if (id.max_skipped_batches < IdentityConfig::kAnySkippedBatches)
+    throw Error("rollbacks cannot leave out fewer than no batches")
+        .values("max_skipped_batches >= 0, or -1 for no limit", fmt::format("{}", id.max_skipped_batches))
+        .at(place);
   if (!id.beacon.empty()) (void)beacon_time_s(id.beacon, id.beacon_round);
   if (e.run.beacon_value.empty()) return;
   if (id.beacon.empty())
     throw Error("a beacon's value without a beacon").values("experiment.beacon", "none").at(e.place + " [run]");
+  const std::string value_place = e.place + " [run] beacon_value";
   try {
-    (void)hex_to_bytes(e.run.beacon_value);
+    const auto bytes = static_cast<std::int64_t>(hex_to_bytes(e.run.beacon_value).size());
+    require_equal(beacon_value_bytes(id.beacon), bytes, "a round of that beacon has a value of another length (bytes)",
+                  value_place);
   } catch (Error& error) {
-    throw error.at(e.place + " [run] beacon_value");
+    throw error.at(value_place);
   }
 }
 
@@ -225,6 +237,10 @@ class ReferenceWriter {
   void field(const char* key, const T& value, const char* help) {
     line(key, json(value), help);
   }
+  template <class T>
+  void newer(const char* key, const T& value, const T& /*neutral*/, const char* help) {
+    field(key, value, help);
+  }
   void choice(const char* key, const std::string& value, std::initializer_list<const char*> words, const char* help) {
     line(key, json(value), fmt::format("{} ({})", help, fmt::join(words, ", ")));
   }
@@ -241,6 +257,11 @@ class ReferenceWriter {
   }
   std::string text_ = "# Every key of an experiment file, with its default. Printed by `baekji keys`.\n";
 };
+
+template <class Config>
+json contract_table(const Config& config) {
+  return write_config(config, ConfigWriter(ConfigWriter::ForContract{}));
+}
 
 // Floating-point numbers enter the contract as text, so that its bytes depend on no JSON library.
 json canonical(json value) {
@@ -337,27 +358,31 @@ std::vector<OrderStage> order_stages(const Experiment& e) {
   return stages;
 }
 
+json contract_formats() {
+  return {{"batch_order", 2}, {"checkpoint", 1}, {"genesis", 1}, {"ledger", 2}, {"state_root", 1}, {"token_store", 1}};
+}
+
 json contract_of(const Experiment& e, const Digest& tokenizer_digest, std::span<const TokenStore> stores) {
-  json contract = {
-      {"format", "baekji-contract-1"},
-      {"formats",
-       {{"genesis", 1}, {"state_root", 1}, {"token_store", 1}, {"batch_order", 1}, {"checkpoint", 1}, {"ledger", 1}}},
-      {"model", write_config(e.model)},
-      {"optimizer", write_config(e.optimizer)},
-      {"numerics", write_config(e.numerics)},
-      {"tokenizer", to_hex(tokenizer_digest)},
-      {"sources", json::array()},
-      {"stages", json::array()}};
+  json contract = {{"format", "baekji-contract-1"},
+                   {"formats", contract_formats()},
+                   {"model", contract_table(e.model)},
+                   {"optimizer", contract_table(e.optimizer)},
+                   {"numerics", contract_table(e.numerics)},
+                   {"tokenizer", to_hex(tokenizer_digest)},
+                   {"sources", json::array()},
+                   {"stages", json::array()}};
   if (e.identity.beacon.empty())
     contract["seed"] = e.identity.seed;
   else
     contract["beacon"] = {{"name", e.identity.beacon}, {"round", e.identity.beacon_round}};
+  if (e.identity.max_skipped_batches != IdentityConfig::kAnySkippedBatches)
+    contract["max_skipped_batches"] = e.identity.max_skipped_batches;
   for (std::size_t i = 0; i < stores.size(); ++i) {
     const SourceConfig& source = e.data.sources[i];
     contract["sources"].push_back(
         {{"name", source.name}, {"weight", source.weight}, {"data_root", to_hex(stores[i].data_root())}});
   }
-  for (const TrainingStage& stage : e.stages) contract["stages"].push_back(write_config(stage));
+  for (const TrainingStage& stage : e.stages) contract["stages"].push_back(contract_table(stage));
   return canonical(std::move(contract));
 }
 

@@ -26,6 +26,10 @@ struct IdentityConfig {
   std::int64_t seed = 0;
   std::string beacon;
   std::int64_t beacon_round = 0;
+  std::int64_t max_skipped_batches = kAnySkippedBatches;
+
+  /// Neutral: rollbacks may leave out as many batches as they like.
+  static constexpr std::int64_t kAnySkippedBatches = -1;
 
   template <class V>
   void visit(V& v) {
@@ -35,6 +39,8 @@ struct IdentityConfig {
     v.field("beacon", beacon,
             "instead of a seed: a public beacon (drand-quicknet, drand-default) that it will come from");
     v.field("beacon_round", beacon_round, "the round of the beacon; its value goes into run.beacon_value");
+    v.newer("max_skipped_batches", max_skipped_batches, kAnySkippedBatches,
+            "most batches that rollbacks may leave out, together, for ever; -1: no limit");
   }
 };
 
@@ -94,6 +100,7 @@ struct RunConfig {
   std::int64_t collective_limit_s = 600;
   std::string signing_key;
   std::string contract_note;
+  std::vector<std::string> kernel_sets;
 
   template <class V>
   void visit(V& v) {
@@ -111,6 +118,8 @@ struct RunConfig {
     v.field("collective_limit_s", collective_limit_s, "seconds that a rank waits for the others before the job ends");
     v.field("signing_key", signing_key, "PEM file of the Ed25519 private key that signs the run's log; empty: no log");
     v.field("contract_note", contract_note, "signed contract note that the run folder gets a copy of; empty: none");
+    v.field("kernel_sets", kernel_sets,
+            "digests of kernel sets (`baekji contract` prints one) that the run may go on under with its work proved");
   }
   /// Whether a save may be due that training does not end with: the last one has nothing to go on beside.
   bool saves_beside_training() const { return async_save && checkpoint_every > 0 && checkpoint_every < steps; }
@@ -187,6 +196,8 @@ std::string reference_toml();
 
 /// The stages as the batch order sees them.
 std::vector<OrderStage> order_stages(const Experiment& experiment);
+/// The versions of the formats that a run of this program writes, as they stand in its contract.
+nlohmann::json contract_formats();
 /// The contract (docs/formats/contract.md): what decides bits, as canonical JSON.
 nlohmann::json contract_of(const Experiment& experiment, const Digest& tokenizer_digest,
                            std::span<const TokenStore> stores);

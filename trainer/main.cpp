@@ -4,10 +4,12 @@
 
 #include <CLI/CLI.hpp>
 
+#include "core/float_environment.h"
 #include "core/printable.h"
 #include "trainer/commands.h"
 
 int main(int argc, char** argv) {
+  baekji::set_float_environment();  // before anything computes; libraries may have changed it while they were loaded
   CLI::App app("Baekji pretrains language models from a blank page, and can prove it.");
   app.require_subcommand(1);
   baekji::add_tokenizer_command(app);
@@ -20,7 +22,9 @@ int main(int argc, char** argv) {
   baekji::add_inspect_command(app);
   baekji::add_keys_command(app);
   baekji::add_contract_command(app);
+  baekji::add_log_command(app);
   baekji::add_verify_command(app);
+  baekji::add_open_command(app);
   baekji::add_chunks_command(app);
   baekji::add_plan_command(app);
   baekji::add_bench_command(app);

@@ -8,6 +8,7 @@
 #include "core/untrusted_file.h"
 #include "model/parameters.h"
 #include "proof/contract.h"
+#include "trainer/ledger_rules.h"
 #include "trainer/run_experiment.h"
 #include "trainer/saved_model.h"
 
@@ -71,7 +72,7 @@ std::string first_differing_member(const json& contract, const json& experiment)
 ModelExport::ModelExport(const RunFolder& folder, const Options& options, ThreadPool& pool)
     : experiment_(load_run_experiment(folder.root, {})),
       tokenizer_(Tokenizer::load(folder.tokenizer())),
-      ledger_(Ledger::open_read_only(folder.ledger())),
+      ledger_(open_run_ledger(folder)),
       checkpoint_([&] {
         check_expressible(experiment_.model, folder.experiment().string());  // before gigabytes are read
         return open_saved_checkpoint(folder, ledger_, pool, options.step);
@@ -85,6 +86,8 @@ ModelExport::ModelExport(const RunFolder& folder, const Options& options, Thread
         .values("an EOS piece", "none")
         .at(folder.tokenizer().string());
   }
+  if (info().step < 1)
+    throw Error("an export is of a trained state").values("step >= 1", fmt::format("{}", info().step));
   check_contract(folder);
   check_loaded_state(checkpoint_.info(), saved_state_root(checkpoint_, pool));
   const std::vector<NamedWeight> names = hugging_face_names(experiment_.model);
@@ -118,7 +121,7 @@ void ModelExport::check_contract(const RunFolder& folder) const {
 }
 
 HuggingFaceModel ModelExport::described() const {
-  const TrainingStage& stage = experiment_.stage(std::max<std::int64_t>(info().step, 1));
+  const TrainingStage& stage = experiment_.stage(info().step);
   // An EOS stands before every document in training, and the tokenizer's own BOS never occurs: a text begins with EOS.
   return {.model = experiment_.model,
           .type = type_,

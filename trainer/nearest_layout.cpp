@@ -7,6 +7,7 @@
 
 #include "core/config.h"
 #include "plan/search.h"
+#include "trainer/layout.h"
 #include "trainer/plan_report.h"
 #include "trainer/planner.h"
 

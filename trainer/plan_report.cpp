@@ -97,7 +97,7 @@ std::string memory_table(const std::vector<RankPlan>& plans, double room) {
   return text;
 }
 
-std::string run_table(const RunForecast& r, const Experiment& e, const Cluster& cluster) {
+std::string run_table(const RunForecast& r, const Experiment& e) {
   double tokens = 0;
   for (std::size_t i = 0; i < e.stages.size(); ++i) {
     tokens += static_cast<double>(steps_of(e, i) * e.stages[i].global_batch * e.stages[i].context);
@@ -111,10 +111,6 @@ std::string run_table(const RunForecast& r, const Experiment& e, const Cluster& 
       "({} steps)\n",
       interval_text(r.mean_time_to_failure_s), interval_text(r.interval_s), e.run.checkpoint_every,
       interval_text(r.write_s), interval_text(r.best_interval_s), r.best_every);
-  text += fmt::format(
-      "proof      {} anchors of {}, {} of ledger; a challenge takes {:.1f} hours on one node of {} devices\n",
-      r.anchors, bytes_text(12.0 * static_cast<double>(parameter_count(e.model))), bytes_text(r.ledger_bytes),
-      r.challenge_hours, std::min(e.layout.mesh().size(), cluster.network.devices_per_node));
   return text;
 }
 
@@ -133,11 +129,7 @@ nlohmann::json to_json(const RunForecast& r) {
                       {"energy_mwh", r.energy_mwh},
                       {"checkpoint_write_s", r.write_s},
                       {"checkpoint_interval_s", r.interval_s},
-                      {"best_checkpoint_every", r.best_every},
-                      {"anchors", r.anchors},
-                      {"anchor_bytes", r.anchor_bytes},
-                      {"ledger_bytes", r.ledger_bytes},
-                      {"challenge_hours", r.challenge_hours}};
+                      {"best_checkpoint_every", r.best_every}};
   if (std::isfinite(r.mean_time_to_failure_s)) json["mean_time_to_failure_s"] = r.mean_time_to_failure_s;
   return json;
 }

@@ -18,7 +18,7 @@ std::string search_table(const SearchResult& result, const SearchSpace& space);
 /// Where the step's time goes, and what each pipeline rank holds.
 std::string step_table(const StepForecast& forecast);
 std::string memory_table(const std::vector<RankPlan>& plans, double room_bytes);
-std::string run_table(const RunForecast& run, const Experiment& experiment, const Cluster& cluster);
+std::string run_table(const RunForecast& run, const Experiment& experiment);
 
 nlohmann::json to_json(const StepForecast& forecast);
 nlohmann::json to_json(const RunForecast& run);

@@ -6,6 +6,7 @@
 
 #include "core/thread_pool.h"
 #include "plan/peer_memory.h"
+#include "plan/proof_bill.h"
 #include "trainer/engine.h"
 #include "trainer/layout.h"
 #include "trainer/memory_plan.h"
@@ -159,8 +160,7 @@ std::int64_t steps_of(const Experiment& e, std::size_t stage) {
   return std::max<std::int64_t>(0, end - e.stages[stage].from_step + 1);
 }
 
-RunForecast forecast_run_of(const Experiment& e, const Cluster& cluster, const ImplementationProfile& profile,
-                            std::int64_t challenge_steps) {
+RunForecast forecast_run_of(const Experiment& e, const Cluster& cluster, const ImplementationProfile& profile) {
   double training_s = 0;
   for (std::size_t i = 0; i < e.stages.size(); ++i) {
     const std::int64_t steps = steps_of(e, i);
@@ -173,18 +173,14 @@ RunForecast forecast_run_of(const Experiment& e, const Cluster& cluster, const I
   // A save beside training copies what a rank owns; one that is not writes it.
   const double owned = state / static_cast<double>(devices);
   const double copy_s = owned / (cluster.device.memory_gb_s * 1e9);
-  // Device memory leaves over PCIe; on the CPU it is copied in place.
-  constexpr double kHostGbS = 25;
-  const double leave_s = cluster.device.kind == "cuda" ? owned / (kHostGbS * 1e9) : 2 * copy_s;
+  // Device memory leaves over its link; on the CPU it is copied in place.
+  const double leave_s = cluster.device.kind == "cuda" ? owned / link_bytes_s(cluster) : 2 * copy_s;
   return forecast_run({.steps = e.run.steps,
                        .training_s = training_s,
                        .devices = devices,
                        .state_bytes = state,
                        .stall_s = e.run.async_save ? leave_s : leave_s + state / (cluster.storage.write_gb_s * 1e9),
                        .checkpoint_every = e.run.checkpoint_every,
-                       .anchor_every = e.run.anchor_every,
-                       .challenge_steps = challenge_steps,
-                       .challenge_devices = std::min(devices, cluster.network.devices_per_node),
                        .cluster = cluster});
 }
 

@@ -34,8 +34,7 @@ double bytes_unless_more(const Experiment& experiment, const ImplementationProfi
 std::int64_t steps_of(const Experiment& experiment, std::size_t stage);
 
 /// The run of all training stages under the experiment's layout.
-RunForecast forecast_run_of(const Experiment& experiment, const Cluster& cluster, const ImplementationProfile& profile,
-                            std::int64_t challenge_steps);
+RunForecast forecast_run_of(const Experiment& experiment, const Cluster& cluster, const ImplementationProfile& profile);
 
 /// What of a device's memory our own plan may take: CUDA's context and the libraries' own buffers stay out.
 double room_bytes(const Cluster& cluster);

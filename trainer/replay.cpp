@@ -1,20 +1,15 @@
 #include "trainer/replay.h"
 
+#include <chrono>
 #include <nlohmann/json.hpp>
-
-#include "checkpoint/checkpoint_store.h"
-#include "checkpoint/exact_files.h"
-#include "trainer/checkpoint_of_run.h"
 
 namespace baekji {
 namespace {
 
 // The root of a state that the ledger holds beside the step's record: in a checkpoint event, or in genesis.
-std::optional<Mismatch> compare_root(const Ledger& ledger, std::int64_t step, const std::optional<Digest>& computed) {
-  const std::optional<Digest> recorded = ledger.state_root_of(step);
-  if (!recorded || !computed || *recorded == *computed) return std::nullopt;
-  return Mismatch{
-      .step = step, .members = {"state_root"}, .recorded = to_hex(*recorded), .computed = to_hex(*computed)};
+std::optional<Mismatch> compare_root(std::int64_t step, const Digest& recorded, const Digest& computed) {
+  if (recorded == computed) return std::nullopt;
+  return Mismatch{.step = step, .members = {"state_root"}, .recorded = to_hex(recorded), .computed = to_hex(computed)};
 }
 
 std::optional<Mismatch> compare_record(const Ledger& ledger, const StepRecord& record) {
@@ -25,39 +20,33 @@ std::optional<Mismatch> compare_record(const Ledger& ledger, const StepRecord& r
   }
   const nlohmann::json computed = step_body(record);
   std::vector<std::string> members = step_differences(*recorded, computed);
-  if (members.empty()) return compare_root(ledger, record.step, record.state_root);
-  return Mismatch{
-      .step = record.step, .members = std::move(members), .recorded = recorded->dump(), .computed = computed.dump()};
+  if (!members.empty()) {
+    return Mismatch{
+        .step = record.step, .members = std::move(members), .recorded = recorded->dump(), .computed = computed.dump()};
+  }
+  const std::optional<Digest> root = ledger.state_root_of(record.step);
+  if (!root || !record.state_root) return std::nullopt;
+  return compare_root(record.step, *root, *record.state_root);
+}
+
+// Rank 0's clock decides for all.
+bool goes_on(const std::function<bool()>& may_go_on, Communicator& world) {
+  if (!may_go_on) return true;
+  std::int32_t yes = world.rank() == 0 && may_go_on() ? 1 : 0;
+  world.broadcast(Tensor(&yes, DType::kInt32, {1}), 0);
+  return yes != 0;
 }
 
 }  // namespace
 
-std::vector<Anchor> anchors_of(const RunFolder& folder, const Ledger& ledger,
-                               const std::function<void(const std::string&)>& problem) {
-  std::vector<Anchor> anchors{Anchor{}};
-  const CheckpointStore store(folder.checkpoints());
-  for (const std::int64_t step : store.list()) {
-    try {
-      const Checkpoint checkpoint = Checkpoint::open(store.path_of(step));
-      require_exact_directory(checkpoint.path(), checkpoint.manifest());  // the rest when a replay begins there
-      const std::string reason = why_not_of_run(checkpoint.info(), ledger);
-      if (reason.empty())
-        anchors.push_back({.step = step, .checkpoint = store.path_of(step)});
-      else
-        problem(fmt::format("{}: {}", store.path_of(step).string(), reason));
-    } catch (const Error& error) {
-      problem(error.what());
-    }
-  }
-  return anchors;
-}
-
-const Anchor& anchor_for(const std::vector<Anchor>& anchors, std::int64_t step) {
-  const Anchor* best = &anchors.front();
-  for (const Anchor& anchor : anchors) {
-    if (anchor.step <= step) best = &anchor;
-  }
-  return *best;
+std::optional<Mismatch> start_from_anchor(Execution& run, const Anchor& anchor) {
+  if (anchor.checkpoint.empty())
+    run.start_from_genesis();
+  else
+    run.start_from(anchor.checkpoint, anchor.position);
+  std::optional<Mismatch> mismatch = compare_root(anchor.step(), anchor.root, run.root());
+  if (mismatch) mismatch->at_start = true;
+  return mismatch;
 }
 
 ReplayResult replay(const ReplayArgs& args, Communicator& world) {
@@ -67,20 +56,23 @@ ReplayResult replay(const ReplayArgs& args, Communicator& world) {
                  .kernels = args.kernels,
                  .machine = args.machine},
                 world);
-  ReplayResult result;
-  if (args.anchor.checkpoint.empty()) {
-    run.start_from_genesis();
-    result.mismatch = compare_root(args.ledger, args.anchor.step, run.root());
-  } else {
-    run.start_from(args.anchor.checkpoint);  // has the root of its manifest, and so an anchor the ledger's
-  }
+  ReplayResult result{.mismatch = start_from_anchor(run, args.anchor)};
+  const auto begin = std::chrono::steady_clock::now();
   while (!result.mismatch && run.position().step < args.last) {
+    if (!goes_on(args.may_go_on, world)) {
+      result.out_of_time = true;
+      break;
+    }
     const bool with_root = args.ledger.state_root_of(run.position().step + 1).has_value();
-    result.mismatch = compare_record(args.ledger, run.step(with_root));
+    const StepRecord record = run.step(with_root);
+    result.mismatch = compare_record(args.ledger, record);
     if (result.mismatch) break;
     ++result.records;
     if (with_root) ++result.roots;
+    result.root_at_end = with_root && record.step == args.last;
+    if (args.visit) args.visit(run, record);
   }
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return result;
 }
 

@@ -1,12 +1,15 @@
 #include "trainer/run_history.h"
 
+#include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "core/untrusted_file.h"
 #include "proof/contract.h"
+#include "proof/contract_note.h"
 #include "proof/genesis.h"
+#include "trainer/ledger_rules.h"
 
 namespace baekji {
 namespace {
@@ -79,11 +82,13 @@ void RunHistory::start() {
   fill_genesis(state_.held, args_.seed, pool_);
   last_root_ = compute_root();
   if (leads()) {
-    ledger_ = Ledger::create(args_.folder.ledger(), {.contract = contract_,
-                                                     .state_root = *last_root_,
-                                                     .kernel_set = args_.kernel_set,
-                                                     .beacon_value = args_.beacon_value});
-    ledger_->append_event("start", {{"layout", args_.layout}});
+    ledger_ = Ledger::create(args_.folder.ledger(),
+                             {.contract = contract_,
+                              .state_root = *last_root_,
+                              .kernel_set = args_.kernel_set,
+                              .beacon_value = args_.beacon_value},
+                             posix_file_system(), ledger_rules(args_.contract));
+    ledger_->append_event("start", start_details(args_.layout));
     open_log();
   }
 }
@@ -97,10 +102,12 @@ void RunHistory::read_note() {
         .at(args_.contract_note);
   }
   note_ = read_untrusted(args_.contract_note, kMostNoteBytes);
-  const Digest named = contract_of_note(parse_note(note_, args_.contract_note), args_.contract_note);
-  if (named == contract_) return;
+  const ContractNote note = parse_contract_note(parse_note(note_, args_.contract_note), args_.contract_note);
+  const ContractNote wanted = contract_note_of(args_.contract, note.name);
+  if (note == wanted) return;
   throw Error("the contract note is of another contract")
-      .values("contract " + to_hex(contract_), "contract " + to_hex(named))
+      .values(fmt::format("contract {}, {}", to_hex(contract_), wanted.seed),
+              fmt::format("contract {}, {}", to_hex(note.contract), note.seed))
       .at(args_.contract_note)
       .hint("sign a note for this contract, or restore the keys of the experiment that it was signed for");
 }
@@ -118,10 +125,16 @@ void RunHistory::keep_note() {
 // A folder's log binds its ledger whether or not this run goes on publishing.
 void RunHistory::open_log() {
   if (key_) {
+    std::vector<Digest> kernel_sets = args_.kernel_sets;
+    kernel_sets.push_back(kernel_set_digest(ledger_->genesis().kernel_set));
     log_.emplace(LogWriter::Args{.folder = args_.folder.log(),
                                  .ledger = args_.folder.ledger(),
                                  .contract = contract_,
-                                 .key = *std::exchange(key_, std::nullopt)});
+                                 .key = *std::exchange(key_, std::nullopt),
+                                 .kernel_sets = std::move(kernel_sets)});
+    const auto& named = log_->kernel_sets();
+    if (std::find(named.begin(), named.end(), kernel_set_digest(args_.kernel_set)) == named.end())
+      args_.warn("the opening of the log does not name this kernel set: no verifier will count its steps as proved");
     if (log_->mended() > 0)
       args_.warn(fmt::format("{} tiles of the log were missing or damaged, and are written again", log_->mended()));
     return;
@@ -152,7 +165,7 @@ void RunHistory::check_same_run(const GenesisRecord& genesis) const {
 // On rank 0: opens the ledger and finds the newest good checkpoint. Sets position_ (step 0 when there is none) and
 // gives what the event of the restart says.
 nlohmann::json RunHistory::find_position() {
-  ledger_ = Ledger::open(args_.folder.ledger());
+  ledger_ = Ledger::open(args_.folder.ledger(), posix_file_system(), ledger_rules(args_.contract));
   check_same_run(ledger_->genesis());
   const std::vector<std::string> differences = kernel_set_differences(ledger_->genesis().kernel_set, args_.kernel_set);
   if (!differences.empty() && !args_.accept_kernel_set) {
@@ -185,12 +198,11 @@ nlohmann::json RunHistory::find_position() {
     position_ = {.step = info.step, .updates = info.updates, .position = info.position, .tokens = info.tokens};
     saved_step_ = info.step;
   }
-  nlohmann::json details = {
-      {"step", position_.step}, {"kernel_set", to_hex(kernel_set_digest(args_.kernel_set))}, {"layout", args_.layout}};
-  if (ledger_->torn_bytes() > 0) details["torn_bytes"] = ledger_->torn_bytes();
-  if (!newest.problems.empty()) details["problems"] = newest.problems;
-  if (!differences.empty()) details["kernel_set_differences"] = differences;
-  return details;
+  return resume_details({.step = position_.step,
+                         .kernel_set = args_.kernel_set,
+                         .layout = args_.layout,
+                         .torn_bytes = ledger_->torn_bytes(),
+                         .problems = newest.problems});
 }
 
 // On rank 0. Events and checkpoints of what is undone stay: as history, and under another name.
@@ -265,16 +277,12 @@ void RunHistory::record(StepRecord record, bool with_root) {
   const auto before = ledger_->find_step(record.step);
   const auto differences = step_differences(before.value(), step_body(record));
   if (differences.empty()) return;
-  ledger_->append_event("divergence", {{"step", record.step}, {"members", differences}});
+  ledger_->append_event("divergence", divergence_details({.step = record.step, .members = differences}));
   sync_ledger();
   throw Error(fmt::format("step {} was trained before, and gives another record now", record.step))
       .values(before->dump(), step_body(record).dump())
       .at(fmt::format("{} ({})", args_.folder.ledger().string(), fmt::join(differences, ", ")))
       .hint("the hardware, the data files or the program changed since; the ledger holds the earlier record");
-}
-
-void RunHistory::record_event(std::string_view name, const nlohmann::json& details) {
-  if (leads()) ledger_->append_event(name, details);
 }
 
 Digest RunHistory::root() const {
@@ -298,7 +306,7 @@ void RunHistory::begin_save(bool wait) {
 
 // The root stands in the ledger before the checkpoint can be found: a crash between the two loses nothing.
 void RunHistory::announce(const CheckpointInfo& info) {
-  ledger_->append_event("checkpoint", {{"step", info.step}, {"state_root", to_hex(info.state_root)}});
+  ledger_->append_event("checkpoint", checkpoint_details({.step = info.step, .state_root = info.state_root}));
   sync_ledger();
 }
 

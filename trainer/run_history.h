@@ -35,6 +35,7 @@ struct RunFolder {
   std::filesystem::path contract_note() const { return root / "contract.note"; }
   std::filesystem::path metrics() const { return root / "metrics.jsonl"; }
   std::filesystem::path checkpoints() const { return root / "checkpoints"; }
+  std::filesystem::path opened() const { return root / "opened"; }
   std::filesystem::path tensorboard() const { return root / "tensorboard"; }
   std::filesystem::path loss_curve() const { return root / "loss.svg"; }
   std::filesystem::path summary() const { return root / "summary.json"; }
@@ -63,6 +64,7 @@ class RunHistory {
     std::int64_t keep = 2;
     std::int64_t anchor_every = 0;
     std::string signing_key;                       ///< PEM file of the log's key; empty: no log is published
+    std::vector<Digest> kernel_sets;               ///< that the opening of a log names, with the one of step 0
     std::string contract_note;                     ///< file that the run folder gets a copy of; empty: none
     bool save_beside_training = false;             ///< takes the memory for it: 12 bytes for each owned element
     FileSystem& files = posix_file_system();       ///< of the checkpoints
@@ -85,7 +87,6 @@ class RunHistory {
   /// Takes the record of the next step. A step that the ledger already holds (it was trained before a crash) must give
   /// the same record bit for bit: a difference is an Error that names the members.
   void record(StepRecord record, bool with_root);
-  void record_event(std::string_view name, const nlohmann::json& details);
 
   /// Begins to save the state after the last recorded step, as it is now; one save at a time. It notes the state in the
   /// ledger, then commits the checkpoint, then deletes what need not be kept. With `wait` (or when the history does not
@@ -100,8 +101,8 @@ class RunHistory {
   std::optional<SavedCheckpoint> advance_save();
   /// All that is left of the save under way.
   SavedCheckpoint finish_save();
-  /// Whether the newest checkpoint is of the last recorded step.
-  bool saved() const { return saved_step_ == position_.step; }
+  /// Whether the last recorded step can be had again: from its checkpoint, or, at step 0, from the seed.
+  bool saved() const { return position_.step == 0 || saved_step_ == position_.step; }
   /// How long this rank stood still for saves so far.
   double stalled_ms() const { return saver_->stalled_ms(); }
 

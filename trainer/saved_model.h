@@ -24,9 +24,9 @@ namespace baekji {
 /// The folder of a run; throws, with a hint, when `path` is none.
 RunFolder open_run_folder(const std::filesystem::path& path);
 
-/// The run's checkpoint of `step`, or without one its newest good one: exact to the last byte
-/// (Checkpoint::require_exact), and with the state root that `ledger` holds for its step. Throws when there is none,
-/// with what was wrong with those that are there.
+/// The run's state of `step`, from checkpoints/ or else opened/, or without one its newest good checkpoint: exact
+/// to the last byte (Checkpoint::require_exact), and what the ledger says of this step: its state root, and its
+/// record's position and tokens. Throws when there is none, with what was wrong with those that are there.
 Checkpoint open_saved_checkpoint(const RunFolder& folder, const Ledger& ledger, ThreadPool& pool,
                                  std::optional<std::int64_t> step = {});
 

@@ -30,10 +30,11 @@ class Side {
               .machine = args.machine},
              world) {
     tracing_->know(run_.engine().parameters());
-    if (args.anchor.checkpoint.empty())
-      run_.start_from_genesis();
-    else
-      run_.start_from(args.anchor.checkpoint);
+    if (const auto wrong = start_from_anchor(run_, args.anchor)) {
+      throw Error("the state to begin with is not the ledger's")
+          .values(wrong->recorded, wrong->computed)
+          .at(fmt::format("step {}", wrong->step));
+    }
   }
 
   StepRecord step() {
@@ -162,7 +163,7 @@ std::optional<SideBySideDifference> compare_side_by_side(const SideBySideArgs& a
   std::optional<Side> first;
   if (world.rank() == 0) first.emplace(args, args.first, args.first_kernels, *self);
   Side second(args, args.second, args.second_kernels, world);
-  for (std::int64_t step = args.anchor.step + 1; step <= args.last; ++step) {
+  for (std::int64_t step = args.anchor.step() + 1; step <= args.last; ++step) {
     const StepRecord theirs = second.step();
     std::string members;
     if (first)

@@ -5,10 +5,11 @@ namespace baekji {
 StepRecord step_record(const RunPosition& before, std::int64_t batch, const BatchOrder& order,
                        const StepResult& result) {
   return {.step = before.step + 1,
-          .batch_root = batch_root(order, batch),
+          .batch_root = result.batch_root,
           .loss = result.loss,
           .gradient_norm = result.outcome.gradient_norm,
           .learning_rate = result.learning_rate,
+          .move = result.outcome.move,
           .position = order.data_position(batch),
           .tokens = before.tokens + result.tokens,
           .updates = before.updates + (result.outcome.is_void ? 0 : 1),

@@ -20,6 +20,7 @@
 #include "trainer/run_history.h"
 #include "trainer/run_inputs.h"
 #include "trainer/run_log.h"
+#include "trainer/store_check.h"
 
 namespace baekji {
 namespace {
@@ -59,6 +60,12 @@ double measure_ceilings(const Experiment& e, const Kernels& kernels, ThreadPool&
   return static_cast<double>(flops);
 }
 
+std::vector<Digest> digests_of(const std::vector<std::string>& texts) {
+  std::vector<Digest> digests;
+  for (const std::string& text : texts) digests.push_back(parse_digest(text));
+  return digests;
+}
+
 class Run {
  public:
   Run(const Experiment& e, const TrainOptions& options, Communicator& world)
@@ -85,6 +92,7 @@ class Run {
                   .keep = e.run.keep,
                   .anchor_every = e.run.anchor_every,
                   .signing_key = e.run.signing_key,
+                  .kernel_sets = digests_of(e.run.kernel_sets),
                   .contract_note = e.run.contract_note,
                   .save_beside_training = e.run.saves_beside_training(),
                   .files = options.checkpoint_files,
@@ -112,6 +120,8 @@ class Run {
   RankGroups& checked_ranks() {
     Communicator& world = ranks_.world();
     require_same_everywhere(world, "the data", "contract " + to_hex(inputs_.digest));
+    if (world.rank() == 0)
+      store_check_ = check_stores(inputs_.loader.stores(), inputs_.loader.order().sources(), pool_);
     require_same_everywhere(world, "the kernel set", to_hex(kernel_set_digest(kernel_set_)));
     require_device_memory(e_, *kernels_, *planned().device, machine_);
     return ranks_;
@@ -149,6 +159,7 @@ class Run {
     say(fmt::format("layout     {}, {} threads", e_.layout.mesh().describe(), pool_.threads()));
     say(fmt::format("run        {} -> {} steps in {}{}", history_.position().step, e_.run.steps, folder_.root.string(),
                     history_.resumed() ? " (going on)" : ""));
+    say("data       " + store_check_);
     say("planned memory\n" + planned().table());
   }
 
@@ -202,7 +213,6 @@ class Run {
   void count_void(std::int64_t step, const StepResult& result) {
     void_in_a_row_ = result.outcome.is_void ? void_in_a_row_ + 1 : 0;
     if (!result.outcome.is_void) return;
-    history_.record_event("anomaly", {{"step", step}, {"void_tensor", result.outcome.void_parameter}});
     if (log_)
       log_->warn(fmt::format("step {} is void: the gradient of {} is not finite or out of range; no weight was changed",
                              step, result.outcome.void_parameter));
@@ -281,6 +291,7 @@ class Run {
   RunFolder folder_;
   KernelSet kernel_set_;
   RunInputs inputs_;
+  std::string store_check_;  // rank 0: what was read of the stores
   Engine engine_;
   std::vector<std::string> early_warnings_;
   RunHistory history_;

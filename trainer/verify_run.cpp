@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "checkpoint/file_digest.h"
+#include "core/printable.h"
 #include "core/random.h"
 #include "core/untrusted_file.h"
 #include "model/parameters.h"
@@ -12,8 +12,10 @@
 #include "proof/genesis.h"
 #include "proof/merkle_tree.h"
 #include "proof/state_root.h"
+#include "trainer/ledger_rules.h"
 #include "trainer/run_experiment.h"
 #include "trainer/saved_model.h"
+#include "trainer/verify_rollbacks.h"
 
 namespace baekji {
 namespace {
@@ -52,13 +54,14 @@ std::uint64_t seed_of(const json& contract, const GenesisRecord& genesis, Verify
 }
 
 // One sequence of a batch, opened from the root that the ledger has: where its tokens are, with the proof.
-std::string open_sequence(const BatchOrder& order, std::int64_t step, std::int64_t batch, const Digest& root,
+std::string open_sequence(const Loader& loader, std::int64_t step, std::int64_t batch, const Digest& root,
                           const std::string& nonce) {
+  const BatchOrder& order = loader.order();
   const std::int64_t count = order.stage(batch).global_batch;
   const RandomStream stream("baekji.verify.sequence", 0, nonce);
   const auto index =
       static_cast<std::int64_t>(stream.below(static_cast<std::uint64_t>(step), static_cast<std::uint64_t>(count)));
-  const auto leaf = [&](std::int64_t i) { return merkle_leaf(sequence_bytes(order.at(batch, i))); };
+  const auto leaf = [&](std::int64_t i) { return loader.sequence_leaf(batch, i); };
   const std::vector<Digest> proof = inclusion_proof(index, count, [&](std::int64_t height, std::int64_t node) {
     MerkleBuilder tree;
     for (std::int64_t i = node << height; i < (node + 1) << height; ++i) tree.add(leaf(i));
@@ -68,34 +71,42 @@ std::string open_sequence(const BatchOrder& order, std::int64_t step, std::int64
     throw Error("a sequence is not in the batch of its step").at(fmt::format("step {}, sequence {}", step, index));
   const SequencePosition at = order.at(batch, index);
   return fmt::format("step {} sequence {} opens to source {}, pass {}, tokens {} to {}, with {} hashes", step, index,
-                     order.sources()[static_cast<std::size_t>(at.source)].name, at.pass, at.begin,
+                     printable(order.sources()[static_cast<std::size_t>(at.source)].name), at.pass, at.begin,
                      at.begin + at.length - 1, proof.size());
+}
+
+// The tokenizer that lies in the run, and that exports and generation take.
+void check_tokenizer(const RunFolder& folder, const json& contract, VerifyReport& report) {
+  const std::string expected = contract.at("tokenizer").get<std::string>();
+  if (!posix_file_system().exists(folder.tokenizer())) {
+    report.left("tokenizer",
+                fmt::format("{} is not there: the contract's has SHA-256 {}", folder.tokenizer().string(), expected));
+    return;
+  }
+  const std::string found = to_hex(sha256(read_untrusted(folder.tokenizer(), kMostTokenizerBytes)));
+  if (found == expected)
+    report.pass("tokenizer", expected);
+  else
+    report.fail("tokenizer",
+                fmt::format("tokenizer.model is not the one of the contract: {}, not {}", found, expected));
 }
 
 }  // namespace
 
 VerifiedRun open_verified(const std::filesystem::path& path, VerifyReport& report) {
   RunFolder folder = open_run_folder(path);
-  Ledger ledger = Ledger::open_read_only(folder.ledger());
+  Ledger ledger = open_run_ledger(folder);
   report.pass("ledger", fmt::format("{} records, {} steps, head {}{}", ledger.record_count(), ledger.last_step(),
                                     to_hex(ledger.head()), ledger.torn_bytes() > 0 ? " (its last line is torn)" : ""));
-  for (const BatchRange& range : ledger.skipped().ranges())
-    report.note("rollback", fmt::format("batches {} to {} were left out", range.from, range.to));
   const std::string contract = read_untrusted(folder.contract(), kMostContractBytes);
-  const Digest digest = contract_digest(contract);
-  if (digest != ledger.genesis().contract) {
-    throw Error("the contract of the run is not the one that its ledger began with")
-        .values(to_hex(ledger.genesis().contract), to_hex(digest))
-        .at(folder.contract().string());
-  }
+  require_equal(to_hex(ledger.genesis().contract), to_hex(contract_digest(contract)),
+                "the contract of the run is not the one that its ledger began with", folder.contract().string());
   Experiment experiment = load_run_experiment(folder.root, {});
-  experiment.run.beacon_value = bytes_to_hex(ledger.genesis().beacon_value);
-  experiment.run.steps = std::max<std::int64_t>(ledger.last_step(), 1);
   const json members = parse_canonical_json(contract, folder.contract().string());
   require_experiment(experiment, members, folder.experiment().string());
-  report.pass("contract", to_hex(digest));
-  require_equal(members.at("tokenizer").get<std::string>(), to_hex(file_digest(folder.tokenizer())),
-                "the tokenizer of the run is not that of its contract (SHA-256)", folder.tokenizer().string());
+  report.pass("contract", to_hex(ledger.genesis().contract));
+  check_tokenizer(folder, members, report);
+  report_rollbacks(ledger, report);
   const std::uint64_t seed = seed_of(members, ledger.genesis(), report);
   return {.folder = std::move(folder),
           .experiment = std::move(experiment),
@@ -136,7 +147,10 @@ void verify_genesis(const VerifiedRun& run, ThreadPool& pool, VerifyReport& repo
 }
 
 RunInputs open_verified_inputs(const VerifiedRun& run) {
-  RunInputs inputs = open_inputs(run.experiment);
+  Experiment experiment = run.experiment;
+  // The value that the ledger began with, whatever the file says.
+  experiment.run.beacon_value = bytes_to_hex(run.ledger.genesis().beacon_value);
+  RunInputs inputs = open_inputs(experiment);
   if (inputs.digest != run.ledger.genesis().contract) {
     throw Error("the data files or the tokenizer are not those of the contract")
         .values(to_hex(run.ledger.genesis().contract), to_hex(inputs.digest))
@@ -157,14 +171,14 @@ void verify_data(const VerifiedRun& run, const RunInputs& inputs, const std::str
     for (std::int64_t i = 0; i < count; ++i) {
       const std::int64_t step = 1 + static_cast<std::int64_t>(drawn(static_cast<std::uint64_t>(i)));
       const std::int64_t batch = run.ledger.skipped().batch_of(step);
-      const Digest expected = batch_root(order, batch);
+      const Digest expected = inputs.loader.batch_root(batch);
       const StepRecord record = parse_step_body(run.ledger.find_step(step).value(), run.folder.ledger().string());
       if (record.batch_root == expected) {
-        opened = open_sequence(order, step, batch, record.batch_root, nonce);
+        opened = open_sequence(inputs.loader, step, batch, record.batch_root, nonce);
         continue;
       }
       ++wrong;
-      report.fail("batches", fmt::format("step {}: the ledger has {}, the batch order gives {}", step,
+      report.fail("batches", fmt::format("step {}: the ledger has {}, the batch order and the stores give {}", step,
                                          to_hex(record.batch_root), to_hex(expected)));
     }
   }
@@ -172,7 +186,7 @@ void verify_data(const VerifiedRun& run, const RunInputs& inputs, const std::str
     report.pass("batches", fmt::format("{} of {} steps, drawn by nonce {}; {}", count, steps, nonce, opened));
   for (std::size_t i = 0; i < inputs.loader.stores().size(); ++i) {
     const TokenStore& store = inputs.loader.stores()[i];
-    const std::string& name = order.sources()[i].name;
+    const std::string name = printable(order.sources()[i].name);
     try {
       store.verify({});
       report.pass("documents", fmt::format("{}: {} documents, {} tokens give root {}", name, store.info().documents,

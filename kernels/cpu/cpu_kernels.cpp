@@ -138,8 +138,8 @@ void CpuKernels::fixed_point_accumulate(const FixedPointArgs& args) {
 void CpuKernels::square_sums(std::span<const SquareSumArgs> args, std::span<SquareSum> results) {
   cpu::square_sums(args, results, pool_);
 }
-void CpuKernels::adamw(std::span<const AdamwArgs> args) {
-  cpu::adamw(args, pool_);
+void CpuKernels::adamw(std::span<const AdamwArgs> args, std::span<double> square_moves) {
+  cpu::adamw(args, square_moves, pool_);
 }
 
 std::unique_ptr<Kernels> make_cpu_kernels(ThreadPool& pool) {

@@ -46,7 +46,7 @@ class CpuKernels final : public Kernels {
   void sequence_loss(const SequenceLossArgs& args) override;
   void fixed_point_accumulate(const FixedPointArgs& args) override;
   void square_sums(std::span<const SquareSumArgs> args, std::span<SquareSum> results) override;
-  void adamw(std::span<const AdamwArgs> args) override;
+  void adamw(std::span<const AdamwArgs> args, std::span<double> square_moves) override;
 
  private:
   ThreadPool& pool_;

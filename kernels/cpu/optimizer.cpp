@@ -12,6 +12,7 @@ namespace baekji::cpu {
 namespace {
 
 constexpr std::int64_t kBlock = 1024;  // elements of a gradient held in the first-level cache; a multiple of the lanes
+using Lanes8 = double __attribute__((vector_size(8 * sizeof(double))));
 
 /// Rounds a count of units to the nearest integer, ties to even, and judges it; an unusable value counts 0.
 struct Rounding {
@@ -88,7 +89,6 @@ bool read_gradient(const GradientSource& source, std::int64_t begin, std::int64_
 }
 
 SquareSum square_sum(const SquareSumArgs& args) {
-  using Lanes8 = double __attribute__((vector_size(8 * sizeof(double))));
   std::array<float, kBlock> gradient;  // NOLINT(cppcoreguidelines-pro-type-member-init)
   SquareSum result;
   Lanes8 lanes{};
@@ -113,8 +113,60 @@ struct Step {
   float clip, learning_rate, beta1, beta2, rest1, rest2, unbias1, unbias2, eps, weight_decay;
 };
 
-void adamw_block(const float* gradient, float* master, float* moment1, float* moment2, std::int64_t size,
-                 const Step& step) {
+constexpr std::int64_t kPiece = 64;  // elements between whose moves the first additions are made in registers
+
+Lanes8 load_lanes(const double* from) {
+  Lanes8 lanes;
+  std::memcpy(&lanes, from, sizeof lanes);
+  return lanes;
+}
+
+// Sums of neighbours: those of `a`, then those of `b`.
+Lanes8 add_pairs(Lanes8 a, Lanes8 b) {
+  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14) +
+         __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+}
+
+// The pair tree of kPiece values, up to its three highest levels.
+Lanes8 piece_tree(const double* values) {
+  const auto pairs = [&](std::int64_t at) { return add_pairs(load_lanes(values + at), load_lanes(values + at + 8)); };
+  return add_pairs(add_pairs(pairs(0), pairs(16)), add_pairs(pairs(32), pairs(48)));
+}
+
+// The pair tree of kBlock values, of which kPiece at a time came to eight. Overwrites them.
+double block_tree(std::array<double, kBlock / 8>& values) {
+  for (std::int64_t count = kBlock / 8; count > 8; count /= 2) {
+    for (std::int64_t i = 0; i < count; i += 16) {
+      const Lanes8 sum = add_pairs(load_lanes(values.data() + i), load_lanes(values.data() + i + 8));
+      std::memcpy(values.data() + i / 2, &sum, sizeof sum);
+    }
+  }
+  const double* const v = values.data();
+  return ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
+}
+
+// The pair tree of values that come one after another: a stack of the trees of 2^level values, the largest first.
+class PairTree {
+ public:
+  void add(double value) {
+    for (std::uint64_t full = count_++; (full & 1U) != 0; full >>= 1U) value = open_[--height_] + value;
+    open_[height_++] = value;
+  }
+  // A tree without a neighbour takes +0 up to its sister's level, which leaves a square as it is.
+  double root() const {
+    double sum = 0;
+    for (std::size_t i = height_; i > 0; --i) sum = open_[i - 1] + sum;
+    return sum;
+  }
+
+ private:
+  std::array<double, 64> open_{};
+  std::size_t height_ = 0;
+  std::uint64_t count_ = 0;
+};
+
+void adamw_piece(const float* gradient, float* master, float* moment1, float* moment2, double* squares,
+                 std::int64_t size, const Step& step) {
   const Step s = step;
   BAEKJI_INDEPENDENT
   for (std::int64_t i = 0; i < size; ++i) {
@@ -124,8 +176,29 @@ void adamw_block(const float* gradient, float* master, float* moment1, float* mo
     const float direction = (m * s.unbias1) / (std::sqrt(v * s.unbias2) + s.eps);
     moment1[i] = m;
     moment2[i] = v;
-    master[i] = master[i] - s.learning_rate * (direction + s.weight_decay * master[i]);
+    const float moved = master[i] - s.learning_rate * (direction + s.weight_decay * master[i]);
+    const double change = static_cast<double>(moved) - static_cast<double>(master[i]);
+    squares[i] = change * change;
+    master[i] = moved;
   }
+}
+
+// Returns the block's square move. Piece by piece, so that its additions pass while the next piece comes from memory.
+double adamw_block(const float* gradient, float* master, float* moment1, float* moment2, std::int64_t size,
+                   const Step& step) {
+  std::array<double, kBlock / 8> sums{};
+  std::array<double, kPiece> squares;  // NOLINT(cppcoreguidelines-pro-type-member-init): written before it is read
+  for (std::int64_t at = 0; at < size; at += kPiece) {
+    if (size - at >= kPiece) {
+      adamw_piece(gradient + at, master + at, moment1 + at, moment2 + at, squares.data(), kPiece, step);
+    } else {
+      squares.fill(0.0);
+      adamw_piece(gradient + at, master + at, moment1 + at, moment2 + at, squares.data(), size - at, step);
+    }
+    const Lanes8 eight = piece_tree(squares.data());
+    std::memcpy(sums.data() + at / 8, &eight, sizeof eight);
+  }
+  return block_tree(sums);
 }
 
 template <class T>
@@ -134,7 +207,7 @@ void round_weights(const float* master, T* weight, std::int64_t size) {
   for (std::int64_t i = 0; i < size; ++i) weight[i] = from_float<T>(master[i]);
 }
 
-void adamw_range(const AdamwArgs& args) {
+double adamw_range(const AdamwArgs& args) {
   const Step step{.clip = args.clip,
                   .learning_rate = args.learning_rate,
                   .beta1 = args.beta1,
@@ -149,17 +222,19 @@ void adamw_range(const AdamwArgs& args) {
   float* moment1 = args.moment1.as<float>();
   float* moment2 = args.moment2.as<float>();
   std::array<float, kBlock> gradient;  // NOLINT(cppcoreguidelines-pro-type-member-init)
+  PairTree moved;
   const std::int64_t end = args.begin + args.count;
   for (std::int64_t begin = args.begin; begin < end; begin += kBlock) {
     const std::int64_t size = std::min(kBlock, end - begin);
     read_gradient(args.gradient, begin, size, gradient.data());  // its verdict is square_sums' business
-    adamw_block(gradient.data(), master + begin, moment1 + begin, moment2 + begin, size, step);
+    moved.add(adamw_block(gradient.data(), master + begin, moment1 + begin, moment2 + begin, size, step));
     if (args.weight.defined()) {
       with_storage(args.weight, "adamw", [&]<class T>(std::type_identity<T>) {
         round_weights(static_cast<const float*>(master + begin), args.weight.as<T>() + begin, size);
       });
     }
   }
+  return moved.root();
 }
 
 }  // namespace
@@ -188,10 +263,12 @@ void square_sums(std::span<const SquareSumArgs> args, std::span<SquareSum> resul
   });
 }
 
-void adamw(std::span<const AdamwArgs> args, ThreadPool& pool) {
+void adamw(std::span<const AdamwArgs> args, std::span<double> square_moves, ThreadPool& pool) {
+  require_equal(args.size(), square_moves.size(), "one result for each range", "adamw");
   for (const AdamwArgs& range : args) check_arguments(range);
-  pool.run(static_cast<std::int64_t>(args.size()),
-           [&](std::int64_t i) { adamw_range(args[static_cast<std::size_t>(i)]); });
+  pool.run(static_cast<std::int64_t>(args.size()), [&](std::int64_t i) {
+    square_moves[static_cast<std::size_t>(i)] = adamw_range(args[static_cast<std::size_t>(i)]);
+  });
 }
 
 }  // namespace baekji::cpu

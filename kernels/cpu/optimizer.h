@@ -11,6 +11,6 @@ namespace baekji::cpu {
 
 void fixed_point_accumulate(const FixedPointArgs& args, ThreadPool& pool);
 void square_sums(std::span<const SquareSumArgs> args, std::span<SquareSum> results, ThreadPool& pool);
-void adamw(std::span<const AdamwArgs> args, ThreadPool& pool);
+void adamw(std::span<const AdamwArgs> args, std::span<double> square_moves, ThreadPool& pool);
 
 }  // namespace baekji::cpu

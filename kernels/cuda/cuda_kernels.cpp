@@ -106,8 +106,8 @@ void CudaKernels::download(const DownloadArgs& args) {
 void CudaKernels::square_sums(std::span<const SquareSumArgs> args, std::span<SquareSum> results) {
   cuda::square_sums(args, results, queue_);
 }
-void CudaKernels::adamw(std::span<const AdamwArgs> args) {
-  cuda::adamw(args, queue_);
+void CudaKernels::adamw(std::span<const AdamwArgs> args, std::span<double> square_moves) {
+  cuda::adamw(args, square_moves, queue_);
 }
 
 std::unique_ptr<Kernels> make_cuda_kernels(Device device) {

@@ -53,7 +53,7 @@ class CudaKernels final : public Kernels {
   void sequence_loss(const SequenceLossArgs& args) override;
   void fixed_point_accumulate(const FixedPointArgs& args) override;
   void square_sums(std::span<const SquareSumArgs> args, std::span<SquareSum> results) override;
-  void adamw(std::span<const AdamwArgs> args) override;
+  void adamw(std::span<const AdamwArgs> args, std::span<double> square_moves) override;
 
  private:
   cuda::Queue queue_;

@@ -22,6 +22,7 @@ namespace {
 // Neighbours that a thread takes: 16 bytes of bf16, twice 16 of fp32, four times 16 of integers.
 constexpr int kGroup = 8;
 constexpr unsigned kThreads = 256;
+constexpr unsigned kWarp = 32;
 
 static_assert(std::is_trivially_copyable_v<SquareSum>, "results come back as bytes");
 
@@ -199,18 +200,15 @@ Grouping grouping_of(std::int64_t count, std::initializer_list<Operand> operands
   }
   return {.count = count};
 }
-/// The same with the operands of a source; `table` as filled by source_of.
-Grouping grouping_of(std::int64_t count, const Source& source, const std::vector<const float*>& table,
-                     std::initializer_list<Operand> others) {
-  Grouping grouping = grouping_of(count, others);
-  const std::int64_t head = (kGroup - grouping.shift) % kGroup;
-  // Where another head would suit the others too, it is 4 elements away: no matter to sources, of 4 and 8 bytes each.
-  bool fits = aligned_after(operand(source.partial), head) && aligned_after(operand(source.contribution), head);
-  for (std::int32_t c = 0; c < source.rest_count; ++c) {
-    fits = fits && aligned_after(operand(table[static_cast<std::size_t>(source.rest + c)]), head);
-  }
-  grouping.aligned = grouping.aligned && fits;
-  return grouping;
+/// The same where a sum fixes the groups (the pair tree): the first is as long as the others. Operands are those of a
+/// source too; `table` as filled by source_of.
+Grouping fixed_grouping_of(std::int64_t count, const Source& source, const std::vector<const float*>& table,
+                           std::initializer_list<Operand> others) {
+  bool aligned = aligned_after(operand(source.partial), 0) && aligned_after(operand(source.contribution), 0);
+  for (std::int32_t c = 0; c < source.rest_count; ++c)
+    aligned = aligned && aligned_after(operand(table[static_cast<std::size_t>(source.rest + c)]), 0);
+  for (const Operand& o : others) aligned = aligned && aligned_after(o, 0);
+  return {.count = count, .aligned = aligned};
 }
 
 /// Loads for Source::read: a piece.
@@ -334,9 +332,11 @@ struct AdamwRange {
 };
 
 // A block takes one tile: 8,192 elements of one range.
-constexpr std::int64_t kTileGroups = 4 * kThreads;
+constexpr int kTileTurns = 4;
+constexpr std::int64_t kTileGroups = kTileTurns * kThreads;
 
-__device__ void step_piece(const AdamwRange& r, const float* const* table, const Piece& piece) {
+/// Returns the piece's square move.
+__device__ double step_piece(const AdamwRange& r, const float* const* table, const Piece& piece) {
   float gradients[kGroup];
   r.source.read(table, gradients, PieceLoad{piece});  // its verdict is square_sums' business
   const auto load = [&](const float* from) { return load_group<kGroup>(from + piece.at, piece.size, piece.whole); };
@@ -344,27 +344,50 @@ __device__ void step_piece(const AdamwRange& r, const float* const* table, const
   Group<kGroup> m = load(r.moment1);
   Group<kGroup> v = load(r.moment2);
   const Step& s = r.step;
+  double squares[kGroup];
 #pragma unroll
-  for (int i = 0; i < kGroup; ++i) {
+  for (int i = 0; i < kGroup; ++i) {  // what a piece lacks is not stored; its move is left out below
     const float g = gradients[i] * s.clip;
     m.value[i] = s.beta1 * m.value[i] + s.rest1 * g;
     v.value[i] = s.beta2 * v.value[i] + s.rest2 * (g * g);
     // Square root and division round correctly unless nvcc is told otherwise.
     const float direction = (m.value[i] * s.unbias1) / (std::sqrt(v.value[i] * s.unbias2) + s.eps);
-    w.value[i] = w.value[i] - s.learning_rate * (direction + s.weight_decay * w.value[i]);
+    const float moved = w.value[i] - s.learning_rate * (direction + s.weight_decay * w.value[i]);
+    const double change = static_cast<double>(moved) - static_cast<double>(w.value[i]);
+    squares[i] = i < piece.size ? change * change : 0.0;
+    w.value[i] = moved;
   }
   store_group(r.moment1 + piece.at, m, piece.size, piece.whole);
   store_group(r.moment2 + piece.at, v, piece.size, piece.whole);
   store_group(r.master + piece.at, w, piece.size, piece.whole);
   if (r.weight_bf16 != nullptr) store_group(r.weight_bf16 + piece.at, w, piece.size, piece.whole);
   if (r.weight_fp32 != nullptr) store_group(r.weight_fp32 + piece.at, w, piece.size, piece.whole);
+#pragma unroll
+  for (int count = kGroup / 2; count >= 1; count /= 2) {
+#pragma unroll
+    for (int i = 0; i < kGroup / 2; ++i) {
+      if (i < count) squares[i] = squares[2 * i] + squares[2 * i + 1];
+    }
+  }
+  return squares[0];
 }
 
+/// The pair tree over the lanes of a warp; the first lane has it.
+__device__ double warp_pairs(double value) {
+#pragma unroll
+  for (unsigned apart = 1; apart < kWarp; apart *= 2) value = value + __shfl_down_sync(kWholeWarp, value, apart);
+  return value;
+}
+
+// Moves add a few fp64 operations an element, and 8 bytes a tile to be read by the host.
 // Bytes an element: 8 (integers) or 4 for each contribution; three values of 4 read and written, 24; a bf16 weight, 2:
 // 34 or 30. A range of any length takes as many blocks as it needs; a block finds its range by bisection, some 17 reads
 // for 280 KB of the rest.
 __global__ void __launch_bounds__(kThreads)
-    adamw_tiles(const AdamwRange* ranges, const std::int64_t count, const float* const* table) {
+    adamw_tiles(const AdamwRange* ranges, const std::int64_t count, const float* const* table, double* square_moves) {
+  constexpr unsigned kWarps = kThreads / kWarp;
+  static_assert(kTileTurns * kWarps == kWarp, "one warp adds what the others have");
+  __shared__ double warps[kTileTurns * kWarps];  // in the order of their elements
   const std::int64_t tile = blockIdx.x;
   std::int64_t low = 0;  // the last range that begins at or before the tile; empty ones begin where the next one does
   for (std::int64_t high = count; high - low > 1;) {
@@ -376,10 +399,15 @@ __global__ void __launch_bounds__(kThreads)
   }
   const AdamwRange range = ranges[low];
   const std::int64_t first = (tile - range.first_tile) * kTileGroups + threadIdx.x;
-  for (std::int64_t group = first; group < first + kTileGroups; group += kThreads) {
-    const Piece piece = range.grouping.piece(group);
-    if (piece.size > 0) step_piece(range, table, piece);
+  for (unsigned turn = 0; turn < kTileTurns; ++turn) {
+    const Piece piece = range.grouping.piece(first + std::int64_t{turn} * kThreads);
+    const double sum = warp_pairs(piece.size > 0 ? step_piece(range, table, piece) : 0.0);
+    if (threadIdx.x % kWarp == 0) warps[turn * kWarps + threadIdx.x / kWarp] = sum;
   }
+  __syncthreads();
+  if (threadIdx.x >= kWarp) return;
+  const double sum = warp_pairs(warps[threadIdx.x]);
+  if (threadIdx.x == 0) square_moves[tile] = sum;
 }
 
 AdamwRange adamw_range(const AdamwArgs& args, std::int64_t first_tile, std::vector<const float*>& table) {
@@ -406,9 +434,9 @@ AdamwRange adamw_range(const AdamwArgs& args, std::int64_t first_tile, std::vect
         range.weight_bf16 = args.weight.device_as<T>() + args.begin;
     });
   }
-  range.grouping = grouping_of(args.count, range.source, table,
-                               {operand(range.weight_bf16), operand(range.weight_fp32), operand(range.master),
-                                operand(range.moment1), operand(range.moment2)});
+  range.grouping = fixed_grouping_of(args.count, range.source, table,
+                                     {operand(range.weight_bf16), operand(range.weight_fp32), operand(range.master),
+                                      operand(range.moment1), operand(range.moment2)});
   return range;
 }
 
@@ -442,7 +470,8 @@ void square_sums(std::span<const SquareSumArgs> args, std::span<SquareSum> resul
   queue.download(tables.results, results.data(), result_bytes);
 }
 
-void adamw(std::span<const AdamwArgs> args, Queue& queue) {
+void adamw(std::span<const AdamwArgs> args, std::span<double> square_moves, Queue& queue) {
+  require_equal(args.size(), square_moves.size(), "one result for each range", "adamw");
   if (args.empty()) return;
   std::vector<AdamwRange> ranges;
   ranges.reserve(args.size());
@@ -453,9 +482,19 @@ void adamw(std::span<const AdamwArgs> args, Queue& queue) {
     ranges.push_back(adamw_range(range, tiles, addresses));
     tiles += ceil_div(ranges.back().grouping.groups(), kTileGroups);
   }
-  const Tables<AdamwRange> tables = upload_tables(ranges, addresses, 0, queue);
+  const std::int64_t result_bytes = tiles * static_cast<std::int64_t>(sizeof(double));
+  const Tables<AdamwRange> tables = upload_tables(ranges, addresses, result_bytes, queue);
   launch({.grid = dim3(narrow<unsigned>(tiles)), .block = dim3(kThreads)}, queue.stream(), "adamw", adamw_tiles,
-         tables.ranges, static_cast<std::int64_t>(ranges.size()), tables.addresses);
+         tables.ranges, static_cast<std::int64_t>(ranges.size()), tables.addresses,
+         static_cast<double*>(tables.results));
+  // A tile is an aligned block of its range's pair tree.
+  std::vector<double> by_tile(static_cast<std::size_t>(tiles));
+  queue.download(tables.results, by_tile.data(), result_bytes);
+  for (std::size_t i = 0; i < ranges.size(); ++i) {
+    const auto first = static_cast<std::size_t>(ranges[i].first_tile);
+    const auto end = i + 1 < ranges.size() ? static_cast<std::size_t>(ranges[i + 1].first_tile) : by_tile.size();
+    square_moves[i] = pair_tree(std::span(by_tile).subspan(first, end - first));
+  }
 }
 
 }  // namespace baekji::cuda

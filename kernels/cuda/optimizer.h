@@ -9,8 +9,8 @@
 namespace baekji::cuda {
 
 void fixed_point_accumulate(const FixedPointArgs& args, Queue& queue);
-/// Waits for the device: the results are the host's.
+/// This and adamw wait for the device: the results are the host's.
 void square_sums(std::span<const SquareSumArgs> args, std::span<SquareSum> results, Queue& queue);
-void adamw(std::span<const AdamwArgs> args, Queue& queue);
+void adamw(std::span<const AdamwArgs> args, std::span<double> square_moves, Queue& queue);
 
 }  // namespace baekji::cuda

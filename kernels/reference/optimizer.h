@@ -75,7 +75,8 @@ inline SquareSum square_sum(const SquareSumArgs& args) {
   return result;
 }
 
-inline void adamw(const AdamwArgs& args) {
+/// Returns the range's square move.
+inline double adamw(const AdamwArgs& args) {
   check_arguments(args);
   bool valid = true;  // square_sums has judged the step already
   const std::vector<float> gradient = read_gradient(args.gradient, args.begin, args.count, valid);
@@ -86,14 +87,19 @@ inline void adamw(const AdamwArgs& args) {
   const float rest2 = 1.0F - args.beta2;
   const float unbias1 = 1.0F / args.correction1;
   const float unbias2 = 1.0F / args.correction2;
+  std::vector<double> squares(gradient.size());
   for (std::size_t i = 0; i < gradient.size(); ++i) {
     const float g = gradient[i] * args.clip;
     moment1[i] = args.beta1 * moment1[i] + rest1 * g;
     moment2[i] = args.beta2 * moment2[i] + rest2 * (g * g);
     const float direction = (moment1[i] * unbias1) / (std::sqrt(moment2[i] * unbias2) + args.eps);
-    master[i] = master[i] - args.learning_rate * (direction + args.weight_decay * master[i]);
+    const float moved = master[i] - args.learning_rate * (direction + args.weight_decay * master[i]);
+    const double change = static_cast<double>(moved) - static_cast<double>(master[i]);
+    squares[i] = change * change;
+    master[i] = moved;
   }
   if (args.weight.defined()) write_row(args.weight, args.begin, std::vector<float>(master, master + args.count));
+  return pair_tree(squares);
 }
 
 }  // namespace baekji::reference

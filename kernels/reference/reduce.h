@@ -1,6 +1,5 @@
 #pragma once
-// The two orders of summation that the row-wise kernels share. Every back end reproduces them bit for bit, at any
-// length.
+// The orders of summation that the kernels share. Every back end reproduces them bit for bit, at any length.
 
 #include <array>
 #include <cstddef>
@@ -40,6 +39,18 @@ Scalar lane_dot(std::span<const Scalar> a, std::span<const Scalar> b) {
   std::array<Scalar, kRowLanes> lanes{};
   for (std::size_t i = 0; i < a.size(); ++i) lanes[i % kRowLanes] = lanes[i % kRowLanes] + a[i] * b[i];
   return lane_tree(lanes);
+}
+
+/// The pair tree, for sums over a whole range: neighbours are added, level by level; where one has no neighbour it
+/// takes +0. For squares this is any balanced tree that splits at powers of two, so a back end may sum aligned blocks
+/// first. Overwrites `values`.
+inline double pair_tree(std::span<double> values) {
+  if (values.empty()) return 0.0;
+  for (std::size_t count = values.size(); count > 1; count = (count + 1) / 2) {
+    for (std::size_t i = 0; 2 * i < count; ++i)
+      values[i] = values[2 * i] + (2 * i + 1 < count ? values[2 * i + 1] : 0.0);
+  }
+  return values[0];
 }
 
 }  // namespace baekji

@@ -67,9 +67,10 @@ class ReferenceKernels final : public Kernels {
     require_equal(args.size(), results.size(), "one result for each range", "square_sums");
     for (std::size_t i = 0; i < args.size(); ++i) results[i] = reference::square_sum(args[i]);
   }
-  void adamw(std::span<const AdamwArgs> args) override {
+  void adamw(std::span<const AdamwArgs> args, std::span<double> square_moves) override {
     require_float("adamw");
-    for (const AdamwArgs& range : args) reference::adamw(range);
+    require_equal(args.size(), square_moves.size(), "one result for each range", "adamw");
+    for (std::size_t i = 0; i < args.size(); ++i) square_moves[i] = reference::adamw(args[i]);
   }
 
  private:

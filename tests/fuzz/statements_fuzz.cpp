@@ -35,6 +35,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   } catch (const baekji::Error&) {
     // the expected answer to most inputs
   }
+  try {
+    (void)baekji::open_sigstore_bundle(text, public_key, "input");
+  } catch (const baekji::Error&) {
+    // the same
+  }
   const auto statement = baekji::try_parse_json(text);
   if (!statement) return 0;
   try {

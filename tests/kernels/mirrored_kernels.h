@@ -162,13 +162,13 @@ class MirroredKernels final : public Kernels {
     for (SquareSumArgs& a : all) translate_source(a.gradient);
     finish([&] { inner_.square_sums(all, results); });
   }
-  void adamw(std::span<const AdamwArgs> args) override {
+  void adamw(std::span<const AdamwArgs> args, std::span<double> square_moves) override {
     std::vector<AdamwArgs> all(args.begin(), args.end());
     for (AdamwArgs& a : all) {
       translate_source(a.gradient);
       translate({&a.master, &a.moment1, &a.moment2, &a.weight});
     }
-    finish([&] { inner_.adamw(all); });
+    finish([&] { inner_.adamw(all, square_moves); });
   }
 
  private:

@@ -81,6 +81,12 @@ Tensor as_tensor(TestTensors& m, const std::vector<SquareSum>& sums) {
   return t;
 }
 
+Tensor as_tensor(TestTensors& m, const std::vector<double>& values) {
+  const Tensor t = m.vector(DType::kFloat64, static_cast<std::int64_t>(values.size()));
+  std::copy(values.begin(), values.end(), t.as<double>());
+  return t;
+}
+
 class OptimizerRangeBits : public DeviceCase {};
 
 // Ranges of growing length one behind the other, empty ones among them, with gaps that must stay as they are; each
@@ -88,29 +94,31 @@ class OptimizerRangeBits : public DeviceCase {};
 TEST_F(OptimizerRangeBits, ManyRangesDeviceEqualsReference) {
   for (const DType weight : {kB, kF, kI}) {  // int64 stands for none
     for (const std::int64_t offset : {0, 1, 6}) {
-      expect_reference_bits(fmt::format("ranges, weight {}, offset {}", name_of(weight), offset),
-                            [&](Kernels& kernels, TestTensors& m) -> std::vector<Tensor> {
-                              constexpr std::int64_t kSize = 30000;
-                              const Parameter p = parameter(m, kSize, weight, offset);
-                              std::vector<SquareSumArgs> squares;
-                              std::vector<AdamwArgs> steps;
-                              std::int64_t begin = 3, count = 0;
-                              for (; begin + count <= kSize; begin += count + 1, ++count) {
-                                const SourceKind kind = kSourceKinds[count % 4];
-                                squares.push_back({.gradient = p.source(kind), .begin = begin, .count = count});
-                                steps.push_back(adamw_of(p, kind, begin, count));
-                                if (count % 50 == 0) {
-                                  squares.push_back({.gradient = p.source(kind), .begin = begin});
-                                  steps.push_back(adamw_of(p, kind, begin, 0));
-                                }
-                              }
-                              std::vector<SquareSum> sums(squares.size());
-                              kernels.square_sums(squares, sums);
-                              kernels.adamw(steps);
-                              std::vector<Tensor> results{p.master, p.moment1, p.moment2, as_tensor(m, sums)};
-                              if (p.weight.defined()) results.push_back(p.weight);
-                              return results;
-                            });
+      expect_reference_bits(
+          fmt::format("ranges, weight {}, offset {}", name_of(weight), offset),
+          [&](Kernels& kernels, TestTensors& m) -> std::vector<Tensor> {
+            constexpr std::int64_t kSize = 30000;
+            const Parameter p = parameter(m, kSize, weight, offset);
+            std::vector<SquareSumArgs> squares;
+            std::vector<AdamwArgs> steps;
+            std::int64_t begin = 3, count = 0;
+            for (; begin + count <= kSize; begin += count + 1, ++count) {
+              const SourceKind kind = kSourceKinds[count % 4];
+              squares.push_back({.gradient = p.source(kind), .begin = begin, .count = count});
+              steps.push_back(adamw_of(p, kind, begin, count));
+              if (count % 50 == 0) {
+                squares.push_back({.gradient = p.source(kind), .begin = begin});
+                steps.push_back(adamw_of(p, kind, begin, 0));
+              }
+            }
+            std::vector<SquareSum> sums(squares.size());
+            kernels.square_sums(squares, sums);
+            std::vector<double> moves(steps.size());
+            kernels.adamw(steps, moves);
+            std::vector<Tensor> results{p.master, p.moment1, p.moment2, as_tensor(m, sums), as_tensor(m, moves)};
+            if (p.weight.defined()) results.push_back(p.weight);
+            return results;
+          });
     }
   }
 }
@@ -131,8 +139,13 @@ TEST_F(OptimizerRangeBits, ChunksDeviceEqualsReference) {
                             }
                             std::vector<SquareSum> sums(squares.size());
                             kernels.square_sums(squares, sums);
-                            kernels.adamw(steps);
-                            return {p.master, p.moment1, p.moment2, p.weight, as_tensor(m, sums)};
+                            std::vector<double> moves(steps.size());
+                            kernels.adamw(steps, moves);
+                            const std::vector<AdamwArgs> whole{adamw_of(p, kind, 0, kSize)};  // ranges have any length
+                            std::vector<double> move(1);
+                            kernels.adamw(whole, move);
+                            return {p.master,           p.moment1,           p.moment2,         p.weight,
+                                    as_tensor(m, sums), as_tensor(m, moves), as_tensor(m, move)};
                           });
   }
 }
@@ -187,7 +200,7 @@ TEST_P(OptimizerRanges, VerdictsStayWithTheirRange) {
 TEST_P(OptimizerRanges, NothingToDo) {
   std::vector<SquareSum> sums;
   kernels_->square_sums({}, sums);
-  kernels_->adamw({});
+  kernels_->adamw({}, {});
   const Parameter p = parameter(memory_, 5, kB);
   const std::vector<SquareSumArgs> empty{{.gradient = p.source(SourceKind::kOne)}};
   sums.assign(1, {.sum = 5, .valid = false});
@@ -195,8 +208,11 @@ TEST_P(OptimizerRanges, NothingToDo) {
   EXPECT_EQ(sums[0].sum, 0);
   EXPECT_TRUE(sums[0].valid);
   const std::vector<AdamwArgs> steps{adamw_of(p, SourceKind::kOne, 2, 0)};
-  kernels_->adamw(steps);
+  std::vector<double> moves{5};
+  kernels_->adamw(steps, moves);
+  EXPECT_EQ(moves[0], 0);
   EXPECT_THROW(kernels_->square_sums(empty, {}), Error) << "no room for the result";
+  EXPECT_THROW(kernels_->adamw(steps, {}), Error) << "no room for the result";
 }
 
 INSTANTIATE_TEST_SUITE_P(BackEnds, OptimizerRanges, ::testing::Bool(), BackEndName());

@@ -128,10 +128,48 @@ TEST_P(Optimizer, ContributionsAndIntegersGiveTheSameStep) {
                                                     .begin = 7,
                                                     .count = kSize - 9,
                                                     .learning_rate = 0.01F}};
-      kernels_->adamw(args);
+      std::array<double, 1> moves{};
+      kernels_->adamw(args, moves);
       masters.push_back(master);
     }
     expect_same_bits(masters[0], masters[1], "master weights");
+  }
+}
+
+// Neighbours add, level by level. Zero gradients and moments: a weight moves by the decay alone, so that magnitudes far
+// apart tell one order from another.
+TEST_P(Optimizer, MoveIsAPairTree) {
+  for (const std::int64_t begin : {0, 3}) {
+    constexpr std::int64_t kCount = 11;
+    std::vector<float> weights(static_cast<std::size_t>(begin + kCount + 2), 1e20F);
+    for (std::int64_t i = 0; i < kCount; ++i)
+      weights[static_cast<std::size_t>(begin + i)] =
+          (static_cast<float>(i) + 1.25F) * (i % 3 == 0 ? 0x1p13F : -0x1p-13F);
+    const Tensor master = floats(weights), zero = floats(std::vector<float>(weights.size(), 0.0F)),
+                 m = floats(std::vector<float>(weights.size(), 0.0F)),
+                 v = floats(std::vector<float>(weights.size(), 0.0F));
+    const Tensor contributions[] = {zero};
+    const std::array<AdamwArgs, 1> args{AdamwArgs{.gradient = {.contributions = contributions, .scale = 0x1p-40},
+                                                  .master = master,
+                                                  .moment1 = m,
+                                                  .moment2 = v,
+                                                  .begin = begin,
+                                                  .count = kCount,
+                                                  .learning_rate = 0.1F,
+                                                  .weight_decay = 0.3F}};
+    std::array<double, 1> moves{};
+    kernels_->adamw(args, moves);
+    std::array<double, 16> s{};
+    double left_fold = 0;
+    for (std::int64_t i = 0; i < kCount; ++i) {
+      const auto at = static_cast<std::size_t>(begin + i);
+      const double change = static_cast<double>(master.as<float>()[at]) - static_cast<double>(weights[at]);
+      s[static_cast<std::size_t>(i)] = change * change;
+      left_fold += change * change;
+    }
+    const double want = (((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]))) + ((s[8] + s[9]) + s[10]);
+    EXPECT_EQ(moves[0], want);
+    EXPECT_NE(want, left_fold) << "the case does not tell orders apart";
   }
 }
 
@@ -152,7 +190,8 @@ TEST_P(Optimizer, AdamwStepByHand) {
                                                 .weight_decay = 0.1F,
                                                 .correction1 = 1 - 0.9F,
                                                 .correction2 = 1 - 0.95F}};
-  kernels_->adamw(args);
+  std::array<double, 1> moves{};
+  kernels_->adamw(args, moves);
   // The first step of Adam moves by lr * sign(g), and decay takes lr * weight_decay of the weight.
   EXPECT_NEAR(master.as<float>()[0], 1.0F - 0.1F - 0.01F, 1e-6F);
   EXPECT_NEAR(master.as<float>()[1], -1.0F + 0.1F + 0.01F, 1e-6F);
@@ -239,10 +278,12 @@ TEST_F(OptimizerBits, DeviceEqualsReference) {
                                                {.gradient = source, .begin = half, .count = size - half}};
             std::vector<SquareSum> sums(2);
             kernels.square_sums(squares, sums);
-            kernels.adamw(adamw);
-            const Tensor verdicts = m.vector(DType::kFloat64, 5), counts = m.vector(DType::kFloat64, size);
-            const double values[] = {sums[0].sum, sums[1].sum, sums[0].valid ? 1.0 : 0.0, sums[1].valid ? 1.0 : 0.0,
-                                     usable ? 1.0 : 0.0};
+            std::array<double, 2> moves{};
+            kernels.adamw(adamw, moves);
+            const Tensor verdicts = m.vector(DType::kFloat64, 7), counts = m.vector(DType::kFloat64, size);
+            const double values[] = {
+                sums[0].sum, sums[1].sum, sums[0].valid ? 1.0 : 0.0, sums[1].valid ? 1.0 : 0.0, usable ? 1.0 : 0.0,
+                moves[0],    moves[1]};
             std::copy(std::begin(values), std::end(values), verdicts.as<double>());
             for (std::int64_t i = 0; i < size; ++i)
               counts.as<double>()[i] = static_cast<double>(partial.as<std::int64_t>()[i]);
@@ -255,7 +296,7 @@ TEST_F(OptimizerBits, DeviceEqualsReference) {
 TEST_F(OptimizerBits, OtherScalarsRefuse) {
   const auto kernels = make_reference_kernels(ScalarKind::kDouble);
   EXPECT_THROW(kernels->fixed_point_accumulate({}), Error);
-  EXPECT_THROW(kernels->adamw({}), Error);
+  EXPECT_THROW(kernels->adamw({}, {}), Error);
 }
 
 TEST(CpuKernels, RefuseOtherElementTypesAndWrongPositions) {

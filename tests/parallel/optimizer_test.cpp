@@ -49,6 +49,13 @@ class OptimizerTest : public testing::Test {
     }
   }
 
+  std::vector<float> masters() const {
+    std::vector<float> all;
+    for (const StateShard& shard : optimizer_->shards())
+      all.insert(all.end(), shard.values[0], shard.values[0] + shard.count);
+    return all;
+  }
+
   std::unique_ptr<Kernels> kernels_ = make_reference_kernels(ScalarKind::kFloat);
   std::unique_ptr<Communicator> world_ = make_self_communicator();
   std::unique_ptr<Arena> arena_;
@@ -66,8 +73,15 @@ TEST_F(OptimizerTest, FollowsAdamwInDoublePrecision) {
     fill(t);
     store_->end_replica({.phase = GradientPhase::kWeight});
     const double g0 = static_cast<double>(store_->slices()[0].contributions[0].as<float>()[7]) / 1000.0;
+    const std::vector<float> before = masters();
     const StepOutcome outcome = optimizer_->step({.learning_rate = 0.01, .update = t, .global_tokens = 1000}, *world_);
     ASSERT_FALSE(outcome.is_void);
+    const std::vector<float> after = masters();
+    double move = 0;
+    for (std::size_t i = 0; i < after.size(); ++i)
+      move += std::pow(static_cast<double>(after[i]) - static_cast<double>(before[i]), 2);
+    EXPECT_NEAR(outcome.move, std::sqrt(move), 1e-12 * std::sqrt(move)) << "update " << t;
+    EXPECT_GT(outcome.move, 0);
     const double g = g0 * std::min(1.0, 0.5 / outcome.gradient_norm);
     m = 0.9 * m + 0.1 * g;
     v = 0.95 * v + 0.05 * g * g;

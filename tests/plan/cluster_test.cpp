@@ -83,8 +83,8 @@ TEST(ClusterFiles, WrittenAsTheyAreRead) {
        {"device.memory_gib", "device.memory_gb_s", "device.fp32_tflops", "device.bf16_tflops",
         "device.fp32_matmul_tflops", "device.bf16_matmul_tflops", "device.processors", "device.launch_us",
         "device.power_w", "network.devices_per_node", "network.devices_per_domain", "network.oversubscription",
-        "storage.write_gb_s", "storage.read_gb_s", "operations.failures_per_device_day", "operations.restart_minutes",
-        "operations.start_minutes", "operations.power_overhead"}) {
+        "host.digest_gb_s", "storage.write_gb_s", "storage.read_gb_s", "operations.failures_per_device_day",
+        "operations.restart_minutes", "operations.start_minutes", "operations.power_overhead"}) {
     sources[key] = "a test";
   }
   const fs::path path = fs::path(testing::TempDir()) / "written_cluster.toml";

@@ -29,9 +29,6 @@ RunQuestion question_on(const Cluster& c) {
           .state_bytes = 864e9,
           .stall_s = 2,
           .checkpoint_every = 200,
-          .anchor_every = 1000,
-          .challenge_steps = 100,
-          .challenge_devices = 8,
           .cluster = c};
 }
 
@@ -98,11 +95,7 @@ TEST(RunForecast, CountsWhatItSays) {
   const RunForecast f = forecast_run(question_on(c));
   EXPECT_NEAR(f.training_days, 500000.0 / 86400, 1e-9);
   EXPECT_TRUE(std::isinf(f.mean_time_to_failure_s));
-  EXPECT_EQ(f.anchors, 100);
-  EXPECT_DOUBLE_EQ(f.anchor_bytes, 100 * 864e9);
   EXPECT_NEAR(f.energy_mwh, f.device_hours * 1000 * 1.5 * 1e-6, 1e-9);
-  // 100 steps of 5 s, on 8 of 4,096 devices, and 8.64 s of loading.
-  EXPECT_NEAR(f.challenge_hours, (100 * 5.0 * 512 + 8.64) / 3600, 1e-9);
 }
 
 TEST(RunForecast, RefusesRunsThatCannotEnd) {

@@ -5,6 +5,7 @@
 #include <bit>
 #include <charconv>
 #include <filesystem>
+#include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
 
@@ -91,27 +92,50 @@ TEST(KernelSet, RecordsRoundTripAndDifferences) {
   EXPECT_THROW(parse_kernel_set(broken, "test"), Error);
 }
 
+// The block of indented lines of a page that begins with `first`, without the indentation.
+std::string block_of(const std::filesystem::path& page, const std::string& first) {
+  std::ifstream file(page);
+  std::string block;
+  for (std::string line; std::getline(file, line);) {
+    if (block.empty() && line.rfind("    " + first, 0) != 0) continue;
+    if (line.rfind("    ", 0) != 0) break;
+    block += line.substr(4) + "\n";
+  }
+  return block;
+}
+
+// The command that docs/formats/contract.md gives to everybody, run as it stands there.
 TEST(KernelSet, NumericsDigestIsThatOfTheSources) {
+  const std::filesystem::path root(BAEKJI_SOURCE_DIR);
   const auto built = std::filesystem::last_write_time("/proc/self/exe");
-  for (const char* folder : {"core", "kernels", "model", "parallel"}) {
-    for (const auto& entry :
-         std::filesystem::recursive_directory_iterator(std::filesystem::path(BAEKJI_SOURCE_DIR) / folder)) {
+  for (const char* folder : {"core", "data", "kernels", "model", "parallel", "proof", "trainer"}) {
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(root / folder)) {
       if (entry.last_write_time() > built) GTEST_SKIP() << entry.path() << " changed since this binary was built";
     }
   }
-  const std::string find =
-      "cd " BAEKJI_SOURCE_DIR
-      " && LC_ALL=C; export LC_ALL; { ls core/float8.h core/functions.h core/types.h core/random.h "
-      "core/random.cpp; find kernels model parallel -name '*.h' -o -name '*.cpp'; "
-      "find kernels -name '*.cu' -o -name '*.cuh' -o -name '*_table.txt'; }"
-      " | sort | xargs sha256sum | sha256sum";
-  FILE* const pipe = popen(find.c_str(), "r");
+  const std::string block = block_of(root / "docs/formats/contract.md", "{ ls core/");
+  ASSERT_FALSE(block.empty());
+  FILE* const pipe = popen(("cd '" + root.string() + "' && " + block).c_str(), "r");
   ASSERT_NE(nullptr, pipe);
   char hex[65] = {};
   const std::size_t n = std::fread(hex, 1, 64, pipe);
   pclose(pipe);
   if (n != 64) GTEST_SKIP() << "sha256sum is not installed";
   EXPECT_EQ(std::string(hex), to_hex(numerics_sources_digest()));
+}
+
+TEST(KernelSet, FlagsAreThoseOfThisBuild) {
+  const std::string flags = " " + cpu_kernel_set({}).flags + " ";
+  std::printf("flags:%s\n", flags.c_str());
+  for (const char* flag : {" -ffp-contract=off ", " -std=c++20 "})
+    EXPECT_NE(flags.find(flag), std::string::npos) << flag;
+  for (const char* part : {"/", " -W", " -I", " -o ", " -c ", "  "})
+    EXPECT_EQ(flags.find(part), std::string::npos) << "'" << part << "' in" << flags;
+  KernelSet other = cpu_kernel_set({});
+  other.flags += " -ffast-math";
+  EXPECT_NE(kernel_set_digest(other), kernel_set_digest(cpu_kernel_set({})));
+  ASSERT_EQ(1U, kernel_set_differences(cpu_kernel_set({}), other).size());
+  EXPECT_EQ(0U, kernel_set_differences(cpu_kernel_set({}), other)[0].find("flags: "));
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the unit tests of proof/ hold against the second implementation of docs/formats, scripts/verify_run.py.
+"""What the unit tests of proof/ hold against the second implementation of docs/formats, scripts/baekji_verify.
 
   independent.py state     reads a JSON list of tensors and a seed from stdin, regenerates step 0, prints its state root
   independent.py elements  the same input with "elements"; prints the fp32 bits of each as 8 hex digits
@@ -12,21 +12,21 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-import verify_run  # noqa: E402
+from baekji_verify import genesis, ledger, parameters  # noqa: E402
 
 
 def main():
     if sys.argv[1] == "ledger":
-        ledger, _ = verify_run.read_ledger(Path(sys.argv[2]))
-        print(len(ledger.lines), ledger.lines[-1].hex())
+        read, _ = ledger.read_ledger(Path(sys.argv[2]))
+        print(len(read.lines), read.lines[-1].hex())
         return
     state = json.load(sys.stdin)
-    tensors = [verify_run.Tensor(**tensor) for tensor in sorted(state["tensors"], key=lambda t: t["name"].encode())]
+    tensors = [parameters.Tensor(**tensor) for tensor in sorted(state["tensors"], key=lambda t: t["name"].encode())]
     if sys.argv[1] == "state":
-        print(verify_run.step0_root(tensors, state["seed"]).hex())
+        print(genesis.step0_root(tensors, state["seed"]).hex())
     else:
         for index in state["elements"]:
-            print("%08x" % struct.unpack("<I", verify_run.step0_elements(tensors[0], state["seed"], index, 1)))
+            print("%08x" % struct.unpack("<I", genesis.step0_elements(tensors[0], state["seed"], index, 1)))
 
 
 main()

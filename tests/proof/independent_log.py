@@ -77,7 +77,7 @@ def check_files(log, lines):
     for folder, _, names in os.walk(log):
         for name in names:
             path = os.path.relpath(os.path.join(folder, name), log)
-            if path == "checkpoint":
+            if path in ("checkpoint", "opening"):
                 continue
             whole, _, width = path.partition(".p/")
             pieces = required[whole][:int(width or 256)]
@@ -91,24 +91,35 @@ def check_files(log, lines):
     return count
 
 
-def main():
-    ledger, log, key = sys.argv[1:4]
-    with open(ledger, "rb") as file:
-        lines = file.read().split(b"\n")[:-1]
-    with open(os.path.join(log, "checkpoint"), "rb") as file:
+def read_note(path):
+    with open(path, "rb") as file:
         text, _, block = file.read().rpartition(b"\n\n")
-    text += b"\n"
     signatures = []
     for line in block.decode().split("\n")[:-1]:
         dash, name, data = line.split(" ")
         assert dash == "\u2014", line
         signatures.append((name.encode(), base64.b64decode(data, validate=True)))
-    origin, size, root = text.split(b"\n")[:-1]
+    return text + b"\n", signatures
+
+
+def main():
+    ledger, log, key = sys.argv[1:4]
+    with open(ledger, "rb") as file:
+        lines = file.read().split(b"\n")[:-1]
+    opening, signatures = read_note(os.path.join(log, "opening"))
+    check_signature(signatures, b"baekji/opening", b"\x01", key, lambda raw: opening)
+    first, owner, *kernel_sets = opening.decode().split("\n")[:-1]
+    assert base64.b64decode(owner) == raw_public_key(key), "another first key"
+    assert kernel_sets and kernel_sets == sorted(set(kernel_sets)), "kernel sets"
+    text, signatures = read_note(os.path.join(log, "checkpoint"))
+    origin, size, root, bound = text.split(b"\n")[:-1]
+    assert first == origin.decode().replace("baekji/", "baekji/opening/"), "another contract"
+    assert bound.decode() == "opening " + sha256(opening).hex(), "another opening"
     lines = lines[:int(size)]
     assert len(lines) == int(size), "the ledger is shorter"
     assert base64.b64decode(root) == tree([sha256(b"\0" + line) for line in lines]), "another root"
     check_signature(signatures, origin, b"\x01", key, lambda raw: text)
-    out = [size.decode(), base64.b64decode(root).hex(), str(check_files(log, lines) + 1)]
+    out = [size.decode(), base64.b64decode(root).hex(), str(check_files(log, lines) + 2)]
     if len(sys.argv) > 4:
         said = lambda raw: b"cosignature/v1\ntime %d\n%s" % (struct.unpack(">Q", raw[:8])[0], text)
         raw = check_signature(signatures, sys.argv[4].encode(), b"\x04", sys.argv[5], said)

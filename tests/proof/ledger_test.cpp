@@ -72,12 +72,22 @@ StepRecord sample_step(std::int64_t step) {
                     .loss = 8.0 / static_cast<double>(step),
                     .gradient_norm = 1.5,
                     .learning_rate = 3e-4,
+                    .move = 0.25,
                     .position = step * 16,
                     .tokens = step * 4096,
                     .updates = step - step / 7};  // every seventh is void
   if (step % 4 == 0) record.state_root = sha256(fmt::format("state {}", step));
-  if (step % 7 == 0) record.void_tensor = "layers.0.attention.q";
+  if (step % 7 == 0) {
+    record.void_tensor = "layers.0.attention.q";
+    record.gradient_norm = record.move = 0;
+  }
   return record;
+}
+
+Ledger started(const fs::path& path, FileSystem& files = posix_file_system()) {
+  Ledger ledger = Ledger::create(path, sample_genesis(), files);
+  ledger.append_event("start", start_details("1x1x1"));
+  return ledger;
 }
 
 class LedgerTest : public testing::Test {
@@ -92,7 +102,7 @@ class LedgerTest : public testing::Test {
   void TearDown() override { fs::remove_all(folder_); }
 
   void write_sample(std::int64_t steps) {
-    Ledger ledger = Ledger::create(path_, sample_genesis());
+    Ledger ledger = started(path_);
     for (std::int64_t step = 1; step <= steps; ++step) ledger.append(sample_step(step));
     ledger.sync();
   }
@@ -105,13 +115,13 @@ class LedgerTest : public testing::Test {
 
 TEST_F(LedgerTest, WritesReadsAndGoesOn) {
   {
-    Ledger ledger = Ledger::create(path_, sample_genesis());
+    Ledger ledger = started(path_);
     for (std::int64_t step = 1; step <= 9; ++step) ledger.append(sample_step(step));
-    ledger.append_event("checkpoint", {{"step", 9}, {"state_root", to_hex(sha256("state 9"))}, {"host", "somewhere"}});
+    ledger.append_event("checkpoint", {{"step", 9}, {"state_root", to_hex(sha256("state 9"))}});
     EXPECT_THROW(Ledger::create(path_, sample_genesis()), Error);
   }
   Ledger ledger = Ledger::open(path_);
-  EXPECT_EQ(11, ledger.record_count());
+  EXPECT_EQ(12, ledger.record_count());
   EXPECT_EQ(9, ledger.last_step());
   EXPECT_EQ(0, ledger.torn_bytes());
   EXPECT_EQ(sample_genesis().contract, ledger.genesis().contract);
@@ -132,13 +142,13 @@ TEST_F(LedgerTest, WritesReadsAndGoesOn) {
   std::int64_t seen = 0;
   ledger.for_each([&](std::int64_t index, const std::string& kind, const json&) {
     EXPECT_EQ(seen++, index);
-    EXPECT_EQ(index == 0 ? "genesis" : (index == 10 ? "event" : "step"), kind);
+    EXPECT_EQ(index == 0 ? "genesis" : (index == 1 || index == 11 ? "event" : "step"), kind);
   });
-  EXPECT_EQ(12, seen);
+  EXPECT_EQ(13, seen);
 }
 
 TEST_F(LedgerTest, RefusesWrongRecordsAndKeepsGoing) {
-  Ledger ledger = Ledger::create(path_, sample_genesis());
+  Ledger ledger = started(path_);
   ledger.append(sample_step(1));
   EXPECT_THROW(ledger.append(sample_step(1)), Error);
   EXPECT_THROW(ledger.append(sample_step(3)), Error);
@@ -150,7 +160,7 @@ TEST_F(LedgerTest, RefusesWrongRecordsAndKeepsGoing) {
   extra["host"] = "x";
   EXPECT_THROW(ledger.append("step", extra), Error);
   ledger.append(sample_step(2));
-  EXPECT_EQ(3, Ledger::open_read_only(path_).record_count());
+  EXPECT_EQ(4, Ledger::open_read_only(path_).record_count());
   EXPECT_THROW(Ledger::open_read_only(path_).append(sample_step(3)), Error);
 }
 
@@ -240,7 +250,7 @@ TEST_F(LedgerTest, RemovedSwappedAndRepeatedLines) {
 
 TEST_F(LedgerTest, FullDiskThenResume) {
   FaultyFileSystem files;
-  Ledger ledger = Ledger::create(path_, sample_genesis(), files);
+  Ledger ledger = started(path_, files);
   ledger.append(sample_step(1));
   files.append_budget_bytes = 100;
   EXPECT_THROW(ledger.append(sample_step(2)), Error);
@@ -260,14 +270,17 @@ TEST_F(LedgerTest, RollbackUndoesStepsAndSkipsBatches) {
     ledger.append_event("rollback", rollback_details({.to = to, .skip = skip}));
   };
   {
-    Ledger ledger = Ledger::create(path_, sample_genesis());
+    Ledger ledger = started(path_);
     for (std::int64_t step = 1; step <= 9; ++step) ledger.append(sample_step(step));
     EXPECT_THROW(roll_back(ledger, 10, {12, 13}), Error) << "not reached";
     EXPECT_THROW(roll_back(ledger, 5, {5, 7}), Error) << "batch 5 was trained on in step 5";
     EXPECT_THROW(roll_back(ledger, 5, {8, 7}), Error);
+    EXPECT_THROW(roll_back(ledger, 5, {8, 10}), Error) << "batch 10 was never trained on";
     roll_back(ledger, 5, {6, 8});
     EXPECT_EQ(ledger.last_step(), 5);
     EXPECT_FALSE(ledger.find_step(6).has_value());
+    EXPECT_THROW(ledger.append(sample_step(6)), Error) << "a session comes first";
+    ledger.append_event("resume", resume_details({.step = 4, .kernel_set = sample_genesis().kernel_set}));
     EXPECT_THROW(ledger.append(sample_step(10)), Error) << "step 6 comes next";
     StepRecord again = sample_step(6);
     again.loss = 77;
@@ -285,13 +298,14 @@ TEST_F(LedgerTest, RollbackUndoesStepsAndSkipsBatches) {
 }
 
 TEST_F(LedgerTest, AStepHasOneState) {
-  Ledger ledger = Ledger::create(path_, sample_genesis());
+  Ledger ledger = started(path_);
   for (std::int64_t step = 1; step <= 4; ++step) ledger.append(sample_step(step));
   const auto checkpoint = [&](std::string_view state) {
     ledger.append_event("checkpoint", {{"step", 4}, {"state_root", to_hex(sha256(state))}});
   };
-  checkpoint("state 4");
   EXPECT_THROW(checkpoint("another state"), Error);
+  checkpoint("state 4");
+  EXPECT_THROW(checkpoint("state 4"), Error) << "a session saves a step once";
 }
 
 TEST_F(LedgerTest, DoubleBits) {
@@ -323,11 +337,11 @@ TEST_F(LedgerTest, PythonChecksTheChain) {
   write_sample(20);
   {
     Ledger ledger = Ledger::open(path_);
-    ledger.append_event("note", {{"text", "\u00e9\u7a7a \"quoted\" \\ \t \x01 \x7f /"}, {"n", -5}});
+    ledger.append_event("restart", {{"details", "\u00e9\u7a7a \"quoted\" \\ \t \x01 \x7f /"}, {"step", 5}});
   }
   const PythonResult result = run_python(python, "tests/proof/independent.py", "ledger " + path_.string());
   ASSERT_EQ(0, result.status) << result.output;
-  EXPECT_EQ("22 " + to_hex(Ledger::open_read_only(path_).head()), result.output);
+  EXPECT_EQ("23 " + to_hex(Ledger::open_read_only(path_).head()), result.output);
 }
 
 TEST_F(LedgerTest, ManySteps) {

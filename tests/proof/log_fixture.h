@@ -90,12 +90,15 @@ class LogTest : public testing::Test {
   }
   void TearDown() override { fs::remove_all(folder_); }
 
+  static void append_line(Ledger& ledger, const std::string& text) {
+    ledger.append_event("restart", {{"step", 0}, {"details", fmt::format("{} {}", text, ledger.record_count())}});
+  }
   // A ledger of so many lines; a shorter one is the beginning of a longer one.
   fs::path ledger_of(std::int64_t size, const std::string& name = "ledger.jsonl") const {
     Ledger ledger = Ledger::create(folder_ / name, {.contract = test_contract(),
                                                     .state_root = sha256("state 0"),
                                                     .kernel_set = cpu_kernel_set({{"onednn", "2.6.3"}})});
-    while (ledger.record_count() < size) ledger.append_event("note", {{"n", ledger.record_count()}});
+    while (ledger.record_count() < size) append_line(ledger, "line");
     return folder_ / name;
   }
   static std::vector<std::string> lines_of(const fs::path& ledger) {
@@ -105,10 +108,16 @@ class LogTest : public testing::Test {
     return lines;
   }
   LogWriter open_log(const fs::path& log, const fs::path& ledger, const std::string& key = "owner") {
-    return LogWriter(
-        {.folder = log, .ledger = ledger, .contract = test_contract(), .key = test_key(folder_, key), .files = files_});
+    return LogWriter({.folder = log,
+                      .ledger = ledger,
+                      .contract = test_contract(),
+                      .key = test_key(folder_, key),
+                      .kernel_sets = {sha256("kernel set b"), sha256("kernel set a"), sha256("kernel set b")},
+                      .files = files_});
   }
   Ed25519PublicKey public_key(const std::string& name = "owner") const { return test_key(folder_, name).public_key(); }
+
+  LogTrust trust(const std::string& name = "owner") const { return {.owner = public_key(name), .revocations = {}}; }
 
   fs::path folder_;
   LogFiles files_;

@@ -87,7 +87,9 @@ TEST_F(LogTest, FilesAreWhatTheDocumentSays) {
     EXPECT_EQ(writer.size(), size);
     auto files = files_of(log);
     const SignedNote note = parse_note(files.at("checkpoint"), "test");
+    const SignedNote opening = parse_note(files.at("opening"), "test");
     files.erase("checkpoint");
+    files.erase("opening");
     const auto expected = expected_tiles(lines, static_cast<std::size_t>(size));
     ASSERT_EQ(files.size(), expected.size()) << size;
     for (const auto& [path, bytes] : expected) {
@@ -97,7 +99,8 @@ TEST_F(LogTest, FilesAreWhatTheDocumentSays) {
     std::vector<Digest> leaves;
     for (std::size_t i = 0; i < static_cast<std::size_t>(size); ++i) leaves.push_back(merkle_leaf(lines[i]));
     const std::string origin = "baekji/" + to_hex(test_contract());
-    EXPECT_EQ(note.text, fmt::format("{}\n{}\n{}\n", origin, size, encode_base64(as_text(merkle_root(leaves)))));
+    EXPECT_EQ(note.text, fmt::format("{}\n{}\n{}\nopening {}\n", origin, size,
+                                     encode_base64(as_text(merkle_root(leaves))), to_hex(sha256(opening.text))));
     ASSERT_EQ(note.signatures.size(), 1U);
     verify_note(note, origin, public_key(), "test");
     if (has_openssl_program()) {
@@ -126,7 +129,7 @@ TEST_F(LogTest, ALongLogVerifiesAndProvesItsGrowthFromTilesAlone) {
                            inclusion_proof(index, size, nodes)));
     }
   }
-  const LogReport report = verify_log(log, ledger, public_key());
+  const LogReport report = verify_log(log, ledger, trust());
   EXPECT_EQ(report.checkpoint.head.size, 66000);
   EXPECT_EQ(report.ledger_records, 66100);
   EXPECT_EQ(report.leftover_files, 0);
@@ -166,7 +169,7 @@ TEST_F(LogTest, GrowthInRandomStepsEqualsGrowthAtOnce) {
       EXPECT_LT(name->width, nodes_at(name->level, size) - name->index * 256) << path;
       EXPECT_GT(name->index * 256 + 256, nodes_at(name->level, size)) << path;
     }
-    (void)verify_log(steps, ledger, public_key());
+    (void)verify_log(steps, ledger, trust());
   }
   std::printf("20 logs grown in random steps, %llu draws\n", static_cast<unsigned long long>(draws));
 }
@@ -188,7 +191,7 @@ TEST_F(LogTest, AnEarlierCheckpointWithWitnessesHoldsLater) {
   writer.publish(900);
   const std::vector<Witness> witnesses{{"witness.example/1", public_key("w1")},
                                        {"witness.example/2", public_key("w2")}};
-  const WitnessedCheckpoint found = verify_checkpoint(kept, ledger, public_key(), witnesses);
+  const WitnessedCheckpoint found = verify_checkpoint(kept, log, ledger, trust(), witnesses);
   EXPECT_EQ(found.checkpoint.head.size, 300);
   EXPECT_EQ(found.times_s, (std::vector<std::int64_t>{1700000000, 1700000060}));
   if (has_openssl_program()) {
@@ -196,14 +199,14 @@ TEST_F(LogTest, AnEarlierCheckpointWithWitnessesHoldsLater) {
     EXPECT_TRUE(openssl_agrees(folder_, public_key("w2"), message, note.signatures[2].bytes.substr(8)));
   }
   const std::vector<Witness> wrong{{"witness.example/1", public_key("w2")}};
-  EXPECT_THROW(verify_checkpoint(kept, ledger, public_key(), wrong), Error);
-  EXPECT_THROW(verify_checkpoint(kept, ledger, public_key("w1")), Error);
+  EXPECT_THROW(verify_checkpoint(kept, log, ledger, trust(), wrong), Error);
+  EXPECT_THROW(verify_checkpoint(kept, log, ledger, trust("w1")), Error);
   // Another time than the witness signed.
   note.signatures[1].bytes[7] = static_cast<char>(note.signatures[1].bytes[7] ^ 1);
   const fs::path moved = write_file(folder_ / "moved", write_note(note));
-  EXPECT_THROW(verify_checkpoint(moved, ledger, public_key(), witnesses), Error);
-  EXPECT_EQ(verify_checkpoint(moved, ledger, public_key()).checkpoint.head.size, 300);
-  EXPECT_THROW(verify_checkpoint(folder_ / "none", ledger, public_key()), Error);
+  EXPECT_THROW(verify_checkpoint(moved, log, ledger, trust(), witnesses), Error);
+  EXPECT_EQ(verify_checkpoint(moved, log, ledger, trust()).checkpoint.head.size, 300);
+  EXPECT_THROW(verify_checkpoint(folder_ / "none", log, ledger, trust()), Error);
   std::printf("a checkpoint of 300 lines with 2 witnesses holds for a ledger of 900\n");
 }
 
@@ -220,11 +223,11 @@ TEST_F(LogTest, AnotherProgramReadsTheDocumentTheSame) {
   };
   for (const std::int64_t size : {1, 255, 256, 257, 300, 768, 1000}) {
     writer.publish(size);
-    const LogReport report = verify_log(log, ledger, public_key());
+    const LogReport report = verify_log(log, ledger, trust());
     const PythonResult result = judge();
     ASSERT_EQ(0, result.status) << result.output;
     EXPECT_EQ(
-        fmt::format("{} {} {}", size, to_hex(report.checkpoint.head.root), report.tile_files + report.entry_files + 1),
+        fmt::format("{} {} {}", size, to_hex(report.checkpoint.head.root), report.tile_files + report.entry_files + 2),
         result.output);
     std::printf("%s\n", result.output.c_str());
   }
@@ -242,22 +245,28 @@ TEST_F(LogTest, AnotherProgramReadsTheDocumentTheSame) {
 
 TEST_F(LogTest, CheckpointTextsHaveOneSpelling) {
   const std::string root = encode_base64(std::string(32, 'r'));
-  const LogCheckpoint good = parse_checkpoint_text("baekji/x\n12\n" + root + "\n", "test");
+  const std::string opening = "opening " + to_hex(sha256("o")) + "\n";
+  const LogCheckpoint good = parse_checkpoint_text("baekji/x\n12\n" + root + "\n" + opening, "test");
   EXPECT_EQ(good.head.size, 12);
   EXPECT_EQ(as_text(good.head.root), std::string(32, 'r'));
+  EXPECT_EQ(good.opening, sha256("o"));
   const std::string bad[] = {"",
                              "baekji/x\n",
                              "baekji/x\n12\n",
                              "baekji/x\n12\n" + root,
+                             "baekji/x\n12\n" + root + "\n",
                              "baekji/x\n12\n" + root + "\nmore\n",
-                             "baekji/x\n012\n" + root + "\n",
-                             "baekji/x\n-1\n" + root + "\n",
-                             "baekji/x\n+1\n" + root + "\n",
-                             "baekji/x\n1 \n" + root + "\n",
-                             "baekji/x\n99999999999999999999\n" + root + "\n",
-                             "baekji/x\n12\n" + encode_base64(std::string(31, 'r')) + "\n",
-                             "baekji/x\n12\n" + root + " \n",
-                             "baekji/x\n12\n\n"};
+                             "baekji/x\n12\n" + root + "\nopening \n",
+                             "baekji/x\n12\n" + root + "\nopening " + std::string(64, 'X') + "\n",
+                             "baekji/x\n12\n" + root + "\n" + opening + "more\n",
+                             "baekji/x\n012\n" + root + "\n" + opening,
+                             "baekji/x\n-1\n" + root + "\n" + opening,
+                             "baekji/x\n+1\n" + root + "\n" + opening,
+                             "baekji/x\n1 \n" + root + "\n" + opening,
+                             "baekji/x\n99999999999999999999\n" + root + "\n" + opening,
+                             "baekji/x\n12\n" + encode_base64(std::string(31, 'r')) + "\n" + opening,
+                             "baekji/x\n12\n" + root + " \n" + opening,
+                             "baekji/x\n12\n\n" + opening};
   for (const std::string& text : bad) EXPECT_THROW(parse_checkpoint_text(text, "test"), Error) << text;
   std::printf("%zu other texts refused\n", std::size(bad));
 }

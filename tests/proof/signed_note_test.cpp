@@ -168,21 +168,5 @@ TEST_F(SignedNoteTest, AnotherKeyOrNameIsNotThisOne) {
   }
 }
 
-TEST_F(SignedNoteTest, AContractNoteNamesItsContract) {
-  const Digest contract = sha256("contract");
-  SignedNote note{.text = contract_note_text(contract), .signatures = {}};
-  EXPECT_EQ(note.text, "baekji/contract\n" + to_hex(contract) + "\n");
-  cosign_note(note, "w", test_key(folder_, "witness"), 5);
-  EXPECT_THROW(contract_of_note(note, "test"), Error) << "a witness alone";
-  sign_note(note, kContractNoteName, test_key(folder_, "owner"));
-  EXPECT_EQ(contract_of_note(parse_note(write_note(note), "test"), "test"), contract);
-  for (const std::string& text : {std::string("baekji/contract\n"), "baekji/contract\n" + to_hex(contract) + "\n\n",
-                                  "other/contract\n" + to_hex(contract) + "\n",
-                                  "baekji/contract\n" + std::string(64, 'x') + "\n", std::string("baekji/contract")}) {
-    note.text = text;
-    EXPECT_THROW(contract_of_note(note, "test"), Error) << text;
-  }
-}
-
 }  // namespace
 }  // namespace baekji

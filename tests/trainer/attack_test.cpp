@@ -6,7 +6,6 @@
 #include <cmath>
 #include <cstdio>
 
-#include "proof/beacon.h"
 #include "proof/challenge.h"
 #include "proof/log.h"
 #include "tests/key_files.h"
@@ -36,29 +35,34 @@ TEST(Attack, StepZeroForgedInOneElement) {
 TEST(Attack, WeightsSwappedEarlyOrLateAreInEveryChallenge) {
   for (const std::int64_t swapped : {3, 69}) {
     const Experiment e = load(fresh_folder("swapped"), {"run.steps=72", "run.checkpoint_every=3"});
-    write_run(e, {.change = [&](std::int64_t step, std::span<const StateShard> state) {
-                if (step == swapped) mix_in_foreign(state, 1.0F);
-              }});
+    write_run(e, {.change =
+                      [&](std::int64_t step, std::span<const StateShard> state) {
+                        if (step == swapped) mix_in_foreign(state, 1.0F);
+                      },
+                  .record =
+                      [&](StepRecord& record) {
+                        if (record.step == swapped) record.move = 100;
+                      }});
     const Verdict verdict = verdict_of({.run = e.output(), .nonce = "any", .count = 1});
     EXPECT_FALSE(verdict.passed) << swapped;
-    EXPECT_THAT(verdict.text, HasSubstr(fmt::format("step {} differs in state_root", swapped)));
+    EXPECT_THAT(verdict.text, HasSubstr(fmt::format("step {} differs in move", swapped)));
   }
   std::printf("weights swapped after step 3 and after step 69 of 72: both found\n");
 }
 
 TEST(Attack, OneBatchSubstituted) {
   const Experiment hidden = eight_steps("substituted");
-  write_run(hidden, {.batch = [](std::int64_t step) { return step == 5 ? 50 : step; }});
+  const RunInputs inputs = open_inputs(hidden);
+  write_run(hidden, {.batch = [](std::int64_t step) { return step == 5 ? 50 : step; },
+                     .record =
+                         [&](StepRecord& record) {
+                           if (record.step == 5) record.batch_root = inputs.loader.batch_root(5);
+                         }});
   const Verdict replayed = verdict_of({.run = hidden.output(), .data = true, .samples = 8, .replay = std::pair(4, 6)});
   EXPECT_FALSE(replayed.passed);
   EXPECT_THAT(replayed.text, AllOf(HasSubstr("ok    batches"), HasSubstr("step 5 differs in")));
   const Experiment told = eight_steps("substituted_and_told");
-  const RunInputs inputs = open_inputs(told);
-  write_run(told, {.batch = [](std::int64_t step) { return step == 5 ? 50 : step; },
-                   .record =
-                       [&](StepRecord& record) {
-                         if (record.step == 5) record.batch_root = batch_root(inputs.loader.order(), 50);
-                       }});
+  write_run(told, {.batch = [](std::int64_t step) { return step == 5 ? 50 : step; }});
   const Verdict data = verdict_of({.run = told.output(), .data = true, .samples = 8});
   EXPECT_FALSE(data.passed);
   EXPECT_THAT(data.text, HasSubstr("FAIL  batches    step 5"));
@@ -82,7 +86,7 @@ TEST(Attack, OneBitFlippedInCheckpointLedgerOrContract) {
   }
   const fs::path run = copy();
   flip_bit(run / "contract.json", static_cast<std::int64_t>(read_text(run / "contract.json").find("\"lr\":\"") + 6));
-  EXPECT_THAT(verdict_of({.run = run}).text, HasSubstr("the contract of the run is not the one"));
+  EXPECT_THAT(verdict_of({.run = run}).text, AllOf(HasSubstr("error: "), HasSubstr("contract")));
 }
 
 // Whether each segment between two checkpoints of a run of `segments` steps replays.
@@ -94,11 +98,11 @@ std::vector<bool> segment_verdicts(const std::string& name, std::int64_t segment
             }});
   const Ledger ledger = Ledger::open_read_only(e.output() / "ledger.jsonl");
   const RunInputs inputs = open_inputs(e);
-  const std::vector<Anchor> anchors = anchors_of({e.output()}, ledger, [](const std::string&) { ADD_FAILURE(); });
+  const Anchors anchors = anchors_of({e.output()}, ledger, [](const std::string&) { ADD_FAILURE(); });
   const auto world = make_self_communicator();
   std::vector<bool> good;
   for (std::int64_t i = 0; i < segments; ++i) {
-    const Anchor& anchor = anchors.at(static_cast<std::size_t>(i));
+    const Anchor& anchor = anchors.at(i);
     good.push_back(
         !replay({.experiment = e, .inputs = inputs, .ledger = ledger, .anchor = anchor, .last = i + 1, .kernels = {}},
                 *world)
@@ -144,7 +148,9 @@ class SignedRun : public testing::Test {
     signing_ = "run.signing_key='" + (keys_ / "owner.pem").string() + "'";
   }
   SignatureOptions keys(const fs::path& witnessed = {}) const {
-    SignatureOptions options{.public_key = keys_ / "owner.pub", .witnesses = {}, .witnessed = witnessed};
+    SignatureOptions options;
+    options.public_key = keys_ / "owner.pub";
+    options.witnessed = witnessed;
     return options;
   }
 
@@ -188,44 +194,6 @@ TEST_F(SignedRun, TwoLedgersForOneRun) {
   EXPECT_TRUE(verdict_of({.run = a.output(), .signatures = keys(a.output() / "log" / "checkpoint")}).passed);
   EXPECT_FALSE(verdict_of({.run = a.output(), .signatures = keys(b.output() / "log" / "checkpoint")}).passed);
   EXPECT_FALSE(verdict_of({.run = b.output(), .signatures = keys(a.output() / "log" / "checkpoint")}).passed);
-}
-
-TEST_F(SignedRun, ContractChangedAfterTheBeacon) {
-  const std::int64_t round = 1000000, round_s = beacon_time_s("drand-quicknet", round);
-  const std::vector<std::string> common{"experiment.seed=0", "experiment.beacon='drand-quicknet'",
-                                        fmt::format("experiment.beacon_round={}", round), "run.beacon_value='aa55'",
-                                        signing_};
-  const auto write_note_of = [&](const Experiment& e, std::int64_t time_s) {
-    SignedNote note{.text = contract_note_text(open_contract(e).digest), .signatures = {}};
-    sign_note(note, kContractNoteName, test_key(keys_, "owner"));
-    cosign_note(note, "witness", test_key(keys_, "witness"), time_s);
-    return write_file(keys_ / "contract.note", write_note(note));
-  };
-  const auto seed_line = [&](const fs::path& run) {
-    VerifyOptions options{.run = run, .signatures = keys()};
-    options.signatures.witnesses = {"witness=" + (keys_ / "witness.pub").string()};
-    return verdict_of(options).text;
-  };
-  std::vector<std::string> with_note = common;
-  with_note.push_back("run.contract_note='" + (keys_ / "contract.note").string() + "'");
-  const Experiment honest = eight_steps("noted", with_note);
-  write_note_of(honest, round_s - 1);
-  train_alone(honest);
-  EXPECT_THAT(seed_line(honest.output()), HasSubstr("ok    seed       proved"));
-  // Signed again when the value was known: too late.
-  fs::copy_file(write_note_of(honest, round_s), honest.output() / "contract.note",
-                fs::copy_options::overwrite_existing);
-  EXPECT_THAT(seed_line(honest.output()), HasSubstr("not proved: witness witness signed at"));
-  // Another contract under the note of the first: the trainer refuses it, and so does the verifier if it is put there.
-  write_note_of(honest, round_s - 1);
-  std::vector<std::string> changed = with_note;
-  changed.push_back("optimizer.lr=4e-3");
-  EXPECT_THROW(train_alone(eight_steps("changed", changed)), Error);
-  changed.erase(changed.end() - 2);
-  const Experiment other = eight_steps("changed", changed);
-  train_alone(other);
-  fs::copy_file(keys_ / "contract.note", other.output() / "contract.note");
-  EXPECT_THAT(seed_line(other.output()), HasSubstr("not proved: the contract note is of another contract"));
 }
 
 TEST_F(SignedRun, OneBitFlippedInTileEntriesOrSignature) {
@@ -289,7 +257,8 @@ TEST_F(Attestations, OneBitFlippedInAnEnvelope) {
   EXPECT_TRUE(ours().passed);
   // A statement is worth nothing beside another ledger.
   train_alone(load(e.output(), {"run.steps=10", "run.keep=100"}));
-  EXPECT_TRUE(ours().passed) << "an earlier line of a longer ledger";
+  EXPECT_THAT(ours().text, AllOf(HasSubstr("left  attested"), testing::Not(HasSubstr("FAIL"))))
+      << "an earlier line of a longer ledger";
   const Experiment other = eight_steps("attested_other", {"experiment.seed=6"});
   train_alone(other);
   VerifyOptions options{.run = other.output(), .signatures = {}};

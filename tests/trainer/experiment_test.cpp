@@ -57,6 +57,7 @@ TEST(Experiment, RefusesWithAHint) {
       {"experiment.beacon='drand-quicknet'", "beacon and its round"},
       {"experiment.beacon_round=3", "beacon and its round"},
       {"run.beacon_value='00'", "without a beacon"},
+      {"run.kernel_sets=['00ff']", "[run] kernel_sets"},
       {"nonsense", "section.key=value"},
   };
   for (const auto& c : cases) {

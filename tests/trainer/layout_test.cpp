@@ -21,6 +21,8 @@ struct History {
   std::vector<std::string> roots;
   std::vector<double> losses;
   std::vector<double> norms;
+  std::vector<double> moves;
+  std::vector<std::string> batch_roots;
   std::vector<std::string> void_parameters;
   std::map<std::string, double> weight_norms;
   bool operator==(const History&) const = default;
@@ -67,6 +69,9 @@ History steps_of(const Experiment& e, int threads, Communicator& world, const Po
     if (!result.outcome.is_void) ++updates;
     history.losses.push_back(result.loss);
     history.norms.push_back(result.outcome.gradient_norm);
+    history.moves.push_back(result.outcome.move);
+    history.batch_roots.push_back(to_hex(result.batch_root));
+    EXPECT_EQ(history.batch_roots.back(), to_hex(loader.batch_root(step)));
     history.void_parameters.push_back(result.outcome.void_parameter);
     history.roots.push_back(to_hex(engine.state_root(pool)));
   }

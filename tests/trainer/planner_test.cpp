@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 
+#include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 
@@ -11,6 +12,7 @@
 #include "trainer/dry_run.h"
 #include "trainer/nearest_layout.h"
 #include "trainer/plan_report.h"
+#include "trainer/proof_report.h"
 #include "trainer/rehearsal.h"
 
 namespace baekji {
@@ -129,6 +131,57 @@ TEST(Planner, ASearchFindsTheExperimentsLayoutOrBetter) {
   fmt::print("{}", search_table(result, space));
 }
 
+ProofPlan proof_of(const std::string& name, const std::string& cluster_name, std::int64_t nodes) {
+  const Experiment e = load_experiment(config(name), {});
+  const Cluster cluster = load_cluster(config("clusters/" + cluster_name + ".toml"));
+  const Workload w = workload_of(e, e.stages.front());
+  const StepQuestion question{w, cluster, implementation_profile("baekji")};
+  const ProofPlan plan = plan_proof(e, question, forecast_step(question).step_s, nodes);
+  fmt::print("{}", proof_table(plan, e, true));
+  return plan;
+}
+
+TEST(ProofPlan, TheStateFitsTheEvaluatorsNodesOrThePlanSaysHowManyItTakes) {
+  const ProofPlan small = proof_of("8b.toml", "h100-1024", 1);
+  EXPECT_EQ(small.evaluator.nodes, 1);
+  EXPECT_EQ(small.evaluator.lacks, "");
+  EXPECT_GT(small.bill.draws.front().evaluator_hours, 0);
+  const ProofPlan large = proof_of("72b.toml", "b200-4096", 1);
+  EXPECT_EQ(large.bill.segment_steps, 1) << "run.root_every = 1";
+  if (large.evaluator.nodes != 1) {
+    EXPECT_THAT(large.evaluator.lacks, HasSubstr("of 177.0 GiB on a device"));
+  }
+  ASSERT_GT(large.evaluator.nodes, 0);
+}
+
+TEST(ProofPlan, WhatARankHashesIsWhatTheTrainerBindsForIt) {
+  for (const auto& [name, cluster] : kExperiments) {
+    const Experiment e = load_experiment(config(name), {});
+    const StateSpread state = state_spread(e);
+    std::int64_t most = 0;
+    for (const RankPlan& plan : rank_plans(e, implementation_profile("baekji"))) {
+      std::int64_t bound = 0;
+      for (const auto& [part, bytes] : plan.parts)
+        if (part == "master weights" || part == "optimizer moments") bound += bytes;
+      most = std::max(most, bound);
+    }
+    fmt::print("{}: {} of {} on {} ranks\n", name, format_bytes(most),
+               format_bytes(static_cast<std::int64_t>(state.state_bytes)), state.ranks);
+    EXPECT_NEAR(state.busiest_bytes, static_cast<double>(most), 0.02 * static_cast<double>(most)) << name;
+  }
+}
+
+TEST(ProofPlan, ChancesAreThoseOfDrawsWithoutRepetition) {
+  const MissChances m = miss_chances(10000, 1, 100);
+  EXPECT_NEAR(m.one_segment, 0.99, 1e-12);
+  EXPECT_NEAR(m.early_segment, 0.99 * 0.99, 1e-12) << "the first hundredth has a draw of its own";
+  EXPECT_LT(m.tenth, std::pow(0.9, 100));
+  EXPECT_GT(m.thousandth, m.hundredth);
+  EXPECT_NEAR(miss_chances(10000, 100, 100).one_segment, m.hundredth, 1e-12) << "each step stands for its segment";
+  EXPECT_EQ(miss_chances(10000, 100, 100).early_segment, 0) << "the whole first hundredth";
+  EXPECT_EQ(miss_chances(50, 1, 50).one_segment, 0) << "all are drawn";
+}
+
 TEST(PlanCommand, SpeaksJsonAndDraws) {
   const fs::path folder = tiny::data_folder();
   const std::string picture = (folder / "memory.svg").string();
@@ -141,6 +194,8 @@ TEST(PlanCommand, SpeaksJsonAndDraws) {
   EXPECT_GT(plan["step"]["step_s"].get<double>(), 0);
   EXPECT_EQ(plan["memory"].size(), 4U);
   EXPECT_GT(plan["run"]["days"].get<double>(), plan["run"]["training_days"].get<double>());
+  EXPECT_EQ(plan["proof"]["draws"].size(), 4U);
+  EXPECT_GT(plan["proof"]["step_share"].get<double>(), 0);
   EXPECT_THAT(tiny::read_text(picture), HasSubstr("pipeline rank 3"));
   EXPECT_TRUE(nlohmann::json::accept(tiny::read_text(trace)));
 }

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "parallel/communicator_threads.h"
+#include "proof/contract_note.h"
 #include "proof/ledger.h"
 #include "proof/log.h"
 #include "tests/key_files.h"
@@ -27,9 +28,10 @@ class RunKeys : public testing::Test {
     (void)test_key(keys_, name);
     return "run.signing_key='" + (keys_ / (name + ".pem")).string() + "'";
   }
-  LogReport verified() {
-    return verify_log(run_ / "log", run_ / "ledger.jsonl", test_key(keys_, "owner").public_key());
+  LogTrust trust(const std::string& name = "owner") {
+    return {.owner = test_key(keys_, name).public_key(), .revocations = {}};
   }
+  LogReport verified() { return verify_log(run_ / "log", run_ / "ledger.jsonl", trust()); }
   std::string refusal(const std::vector<std::string>& overrides) {
     try {
       train_alone(load(run_, overrides));
@@ -53,8 +55,7 @@ TEST_F(RunKeys, TheLogGrowsWithTheRunAndEndsWithIt) {
   report = verified();
   EXPECT_EQ(report.checkpoint.head.size, report.ledger_records);
   EXPECT_EQ(report.ledger_records, 7 + 1 + 3 + 2);
-  EXPECT_EQ(verify_checkpoint(kept, run_ / "ledger.jsonl", test_key(keys_, "owner").public_key()).checkpoint.head.size,
-            7);
+  EXPECT_EQ(verify_checkpoint(kept, run_ / "log", run_ / "ledger.jsonl", trust()).checkpoint.head.size, 7);
   // A complete run that is started again has one event more.
   EXPECT_EQ(train_root(run_, {signing()}), whole);
   EXPECT_EQ(verified().checkpoint.head.size, 14);
@@ -81,7 +82,7 @@ TEST_F(RunKeys, AKeyThatCannotBeUsedStopsTheRunBeforeItBegins) {
   train_alone(load(run_, {"run.steps=2", signing()}));
   const std::string before = read_text(run_ / "ledger.jsonl");
   const std::string another = refusal({signing("another")});
-  EXPECT_NE(another.find("not signed by this key"), std::string::npos) << another;
+  EXPECT_NE(another.find("the log goes on under another key"), std::string::npos) << another;
   EXPECT_EQ(read_text(run_ / "ledger.jsonl"), before);
 }
 
@@ -118,7 +119,8 @@ TEST_F(RunKeys, TheContractNoteGoesIntoTheFolderWhenItIsOfThisContract) {
   train_alone(load(other, {"run.steps=1"}));
   const Digest contract = Ledger::open_read_only(other / "ledger.jsonl").genesis().contract;
   const auto note_of = [&](const Digest& named) {
-    SignedNote note{.text = contract_note_text(named), .signatures = {}};
+    SignedNote note{.text = contract_note_text({.contract = named, .name = "tests/tiny", .seed = "seed"}),
+                    .signatures = {}};
     sign_note(note, kContractNoteName, test_key(keys_, "owner"));
     return write_note(note);
   };

@@ -269,7 +269,7 @@ class Formula {
         chunks += (held.split ? grains_ : 1) * ((member.elements + kChunkElements - 1) / kChunkElements);
     }
     return reduced(ranks, kSumBytes * e_.numerics.global_batch) + reduced(ranks, kSumBytes) +
-           reduced(ranks, kSumBytes * chunks);
+           2 * reduced(ranks, kSumBytes * chunks) + reduced(ranks, 64 * e_.numerics.global_batch);
   }
 
   const Experiment& e_;

@@ -22,9 +22,9 @@ TEST(Verify, AnHonestRunPassesEveryCheckUnderEveryLayout) {
   for (const Keys& layout : layouts) {
     const Verdict replayed = verdict_of({.run = honest_run(), .replay = std::pair(3, 7), .layout = layout});
     EXPECT_TRUE(replayed.passed) << replayed.text;
-    EXPECT_THAT(replayed.text, AllOf(HasSubstr("replay from step 2 needed"), HasSubstr("5 records and 2 state roots")));
+    EXPECT_THAT(replayed.text, AllOf(HasSubstr("steps 3 to 8 instead"), HasSubstr("6 records and 3 state roots")));
   }
-  std::printf("checked ledger, contract, step 0, 8 batches, 2 stores; replayed steps 3 to 7 under %zu layouts\n",
+  std::printf("checked ledger, contract, step 0, 8 batches, 2 stores; replayed steps 3 to 8 under %zu layouts\n",
               layouts.size());
 }
 
@@ -51,7 +51,7 @@ TEST(Verify, ARollbackReplays) {
   for (std::int64_t step = 1; step <= 8; ++step) {
     const StepRecord record = parse_step_body(ledger.find_step(step).value(), "");
     const std::int64_t batch = step <= 3 ? step : step + 3;
-    EXPECT_EQ(record.batch_root, batch_root(inputs.loader.order(), batch)) << step;
+    EXPECT_EQ(record.batch_root, inputs.loader.batch_root(batch)) << step;
     EXPECT_EQ(record.position, inputs.loader.order().data_position(batch)) << step;
   }
   const Verdict verdict =
@@ -67,13 +67,19 @@ TEST(Verify, ARollbackReplays) {
 TEST(Verify, ASeedFromABeaconBindsTheContract) {
   const Keys beacon{"experiment.seed=0", "experiment.beacon='drand-quicknet'", "experiment.beacon_round=1000000"};
   Keys with_value = beacon;
-  with_value.push_back("run.beacon_value='00ff10'");
+  with_value.push_back("run.beacon_value='" + std::string(64, 'b') + "'");
   EXPECT_THROW(train_alone(eight_steps("beacon", beacon)), Error);
+  // Another length would be another seed to choose.
+  for (const std::size_t digits : {2, 62, 66, 128}) {
+    Keys other = beacon;
+    other.push_back("run.beacon_value='" + std::string(digits, 'b') + "'");
+    EXPECT_THROW(eight_steps("beacon", other), Error) << digits;
+  }
   const Experiment e = eight_steps("beacon", with_value);
   train_alone(e);
   const Verdict verdict = verdict_of({.run = e.output(), .genesis = true, .replay = std::pair(6, 8)});
   EXPECT_TRUE(verdict.passed) << verdict.text;
-  EXPECT_THAT(verdict.text, AllOf(HasSubstr("round 1000000"), HasSubstr("value 00ff10")));
+  EXPECT_THAT(verdict.text, AllOf(HasSubstr("round 1000000"), HasSubstr("value " + std::string(64, 'b'))));
 }
 
 }  // namespace
