@@ -29,7 +29,7 @@ def ledger(run):
     bodies = [f"{record['kind']} {canonical(record['body'])}" for record in map(json.loads, lines)]
     put("ledger", "chained", "+" + "\n".join(bodies[:6]))
     end = bodies[-1]
-    events = [{"event": "rollback", "to": 1, "skip": [2, 3]}, {"event": "divergence", "step": 1, "members": ["loss"]},
+    events = [{"event": "rollback", "to": 1, "skip": [2, 2]}, {"event": "divergence", "step": 1, "members": ["loss"]},
               {"event": "recheck", "step": 1}, {"event": "opened", "step": 1}, {"event": "spike", "step": 1},
               {"event": "restart", "step": 1, "hosts": ["0" * 64]}]
     for event in events:
@@ -46,7 +46,11 @@ def others(run):
     put("contract", "spellings", '{"a":[1,-2,true,null,"\\u001b"],"b":{}}')
     put("contract", "deep", "[" * 100 + "]" * 100)
     put("notes", "checkpoint", (run / "log" / "checkpoint").read_bytes())
-    put("notes", "contract", "baekji/contract\n" + "0" * 64 + "\n\n\u2014 baekji/contract " + "A" * 92 + "\n")
+    key, line = "A" * 43 + "=", "\n\u2014 baekji/x " + "A" * 92 + "\n"
+    put("notes", "opening", (run / "log" / "opening").read_bytes())
+    put("notes", "contract", f"baekji/contract/v2\n{'0' * 64}\na/b\nbeacon drand-quicknet 1000\n" + line.replace("x", "contract"))
+    put("notes", "key", f"baekji/key/{'0' * 64}\n{key}\n{key[:-2]}E=\n7\n" + line)
+    put("notes", "revoked", f"baekji/revoked/{'0' * 64}\n{key}\n7\n" + line)
     put("experiment", "resolved", (run / "experiment.toml").read_text().replace(str(run.resolve().parent), "runs"))
     put("experiment", "dotted", "a" + ".a" * 50 + " = 1\n")
     subject = [{"name": "ledger.jsonl#last-line", "digest": {"sha256": "0" * 64}}]

@@ -18,10 +18,6 @@
 
 namespace {
 
-int exit_of(bool passed) {
-  return passed ? 0 : 1;
-}
-
 [[noreturn]] void check(const std::string& folder, bool replays, const std::string& key, unsigned limit_s,
                         const std::string& log) {
   if (freopen(log.c_str(), "w", stdout) == nullptr || dup2(STDOUT_FILENO, STDERR_FILENO) < 0) _exit(126);
@@ -36,8 +32,10 @@ int exit_of(bool passed) {
       options.count = 1000;
     }
     const auto world = baekji::make_self_communicator();
-    status =
-        exit_of(baekji::verify(options, {.world = *world}, [](const std::string& line) { std::puts(line.c_str()); }));
+    const baekji::VerifyVerdict verdict =
+        baekji::verify(options, {.world = *world}, [](const std::string& line) { std::puts(line.c_str()); });
+    std::puts(verdict.last_line.c_str());
+    status = static_cast<int>(verdict.outcome);
   } catch (const std::exception& error) {
     std::printf("error: %s\n", error.what());
   }
