@@ -5,6 +5,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "core/logical_tensor.h"
 #include "plan/block_cost.h"
 #include "proof/challenge.h"
 #include "trainer/plan_report.h"

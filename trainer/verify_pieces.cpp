@@ -52,7 +52,10 @@ bool follows_from_the_contract(const std::vector<std::string>& members) {
 }  // namespace
 
 Experiment under_layout(const VerifiedRun& run, const std::vector<std::string>& layout) {
-  return load_run_experiment(run.folder.root, layout);
+  Experiment experiment = load_run_experiment(run.folder.root, layout);
+  experiment.data = run.experiment.data;
+  experiment.run = run.experiment.run;
+  return experiment;
 }
 
 MachineShare share_of(const VerifyJob& job, const Communicator& world) {

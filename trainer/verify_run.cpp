@@ -102,6 +102,9 @@ VerifiedRun open_verified(const std::filesystem::path& path, VerifyReport& repor
   require_equal(to_hex(ledger.genesis().contract), to_hex(contract_digest(contract)),
                 "the contract of the run is not the one that its ledger began with", folder.contract().string());
   Experiment experiment = load_run_experiment(folder.root, {});
+  // What the ledger says, whatever the file does.
+  experiment.run.beacon_value = bytes_to_hex(ledger.genesis().beacon_value);
+  experiment.run.steps = std::max<std::int64_t>(ledger.last_step(), 1);
   const json members = parse_canonical_json(contract, folder.contract().string());
   require_experiment(experiment, members, folder.experiment().string());
   report.pass("contract", to_hex(ledger.genesis().contract));
@@ -147,10 +150,7 @@ void verify_genesis(const VerifiedRun& run, ThreadPool& pool, VerifyReport& repo
 }
 
 RunInputs open_verified_inputs(const VerifiedRun& run) {
-  Experiment experiment = run.experiment;
-  // The value that the ledger began with, whatever the file says.
-  experiment.run.beacon_value = bytes_to_hex(run.ledger.genesis().beacon_value);
-  RunInputs inputs = open_inputs(experiment);
+  RunInputs inputs = open_inputs(run.experiment);
   if (inputs.digest != run.ledger.genesis().contract) {
     throw Error("the data files or the tokenizer are not those of the contract")
         .values(to_hex(run.ledger.genesis().contract), to_hex(inputs.digest))

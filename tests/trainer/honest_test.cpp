@@ -77,8 +77,9 @@ TEST(Honest, ARunWithRollbacks) {
   EXPECT_EQ(ledger.last_step(), 8);
   const Verdict verdict = all_of(e.output());
   EXPECT_TRUE(verdict.passed) << verdict.text;
-  EXPECT_THAT(verdict.text, AllOf(HasSubstr("note  rollbacks  2 rollbacks, 3 batches left out, 7 steps trained and thrown away"),
-                                  HasSubstr("batches 5 to 7 were left out")));
+  EXPECT_THAT(verdict.text,
+              AllOf(HasSubstr("note  rollbacks  2 rollbacks, 3 batches left out, 7 steps trained and thrown away"),
+                    HasSubstr("batches 5 to 7 were left out")));
 }
 
 // A root for every step: segments of one step each.
