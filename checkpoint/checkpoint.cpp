@@ -7,11 +7,13 @@
 #include <optional>
 #include <tuple>
 
+#include "checkpoint/exact_files.h"
 #include "checkpoint/file_digest.h"
 #include "checkpoint/shard_file.h"
 #include "core/error.h"
 #include "core/file_system.h"
 #include "core/hdf5.h"
+#include "core/untrusted_file.h"
 #include "proof/state_root.h"
 
 namespace baekji {
@@ -84,7 +86,7 @@ Checkpoint Checkpoint::open(const fs::path& directory) {
   const fs::path path = directory / "manifest.json";
   if (!fs::exists(path))
     throw Error("a checkpoint has no manifest").values("manifest.json", "nothing").at(directory.string());
-  const std::string bytes = posix_file_system().read(path);
+  const std::string bytes = read_untrusted(path, kMostManifestBytes);
   Checkpoint checkpoint;
   checkpoint.path_ = directory;
   checkpoint.manifest_ = decode_manifest(bytes, path.string());
@@ -126,6 +128,12 @@ void Checkpoint::verify(ThreadPool& pool) {
     if (failure) throw Error(*failure);
   }
   checked_.assign(checked_.size(), true);
+}
+
+void Checkpoint::require_exact(ThreadPool& pool) {
+  require_exact_directory(path_, manifest_);
+  verify(pool);  // before HDF5 opens a file that may be made to harm it
+  require_exact_files(path_, manifest_);
 }
 
 void Checkpoint::load(std::span<const StateShard> shards) {

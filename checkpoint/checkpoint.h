@@ -30,6 +30,10 @@ class Checkpoint {
   /// the order of the manifest) that differs.
   void verify(ThreadPool& pool);
 
+  /// For a checkpoint that somebody else may have made: verify(), and nothing in its directory is more or other than
+  /// its manifest implies (checkpoint/exact_files.h), whose step its name says. Never a checkpoint of step 0.
+  void require_exact(ThreadPool& pool);
+
   /// Fills the arrays of `shards` (those whose pointer is not null) from whatever slicing was saved: any owners, any
   /// ranges, the same geometry of tensors. Only the files that hold wanted elements are read; their digests are checked
   /// before, unless verify() did. Throws when a tensor is not in the checkpoint or has another geometry; the arrays may

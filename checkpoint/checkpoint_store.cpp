@@ -117,7 +117,7 @@ std::vector<std::int64_t> CheckpointStore::list() const {
   return steps;
 }
 
-CheckpointStore::Newest CheckpointStore::newest_good(ThreadPool& pool, const Refusal& refusal) const {
+CheckpointStore::Newest CheckpointStore::newest_good(ThreadPool& pool, const Refusal& refusal, Extras extras) const {
   Newest newest;
   const std::vector<std::int64_t> steps = list();
   for (auto step = steps.rbegin(); step != steps.rend() && !newest.checkpoint; ++step) {
@@ -130,7 +130,10 @@ CheckpointStore::Newest CheckpointStore::newest_good(ThreadPool& pool, const Ref
         throw Error("a checkpoint cannot be used")
             .values("one that belongs to this run", reason)
             .at(checkpoint.path().string());
-      checkpoint.verify(pool);
+      if (extras == Extras::kRefused)
+        checkpoint.require_exact(pool);
+      else
+        checkpoint.verify(pool);
       newest.checkpoint = std::move(checkpoint);
     } catch (const Error& error) {
       newest.problems.emplace_back(error.what());

@@ -53,8 +53,12 @@ class CheckpointStore {
   /// Why a checkpoint that is whole cannot be used (another contract, a state root that the ledger does not hold);
   /// empty when it can.
   using Refusal = std::function<std::string(const CheckpointInfo&)>;
-  /// The newest checkpoint that verifies in full and is not refused, from the newest down.
-  Newest newest_good(ThreadPool& pool, const Refusal& refusal = {}) const;
+  /// Whether a checkpoint may hold more than its manifest names: what a run's own past left does no harm there, a
+  /// stranger's may.
+  enum class Extras { kAllowed, kRefused };
+  /// The newest checkpoint that verifies in full (kRefused: Checkpoint::require_exact) and is not refused, from the
+  /// newest down.
+  Newest newest_good(ThreadPool& pool, const Refusal& refusal = {}, Extras extras = Extras::kAllowed) const;
 
   /// Renames the checkpoint of a step that a rollback undid to step-NNNNNNNN.rolled-back (replacing an older one):
   /// kept, but no checkpoint any more.

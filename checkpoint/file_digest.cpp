@@ -1,6 +1,5 @@
 #include "checkpoint/file_digest.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -9,6 +8,7 @@
 
 #include "core/background_job.h"
 #include "core/error.h"
+#include "core/untrusted_file.h"
 
 namespace baekji {
 
@@ -17,17 +17,12 @@ Digest file_digest(const std::filesystem::path& path, const std::stop_token& sto
   const auto fail = [&] {
     throw Error("cannot read a file").values("its bytes", std::strerror(errno)).at(path.string());
   };
-  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0) fail();
-  const struct Closer {
-    int fd;
-    ~Closer() { ::close(fd); }
-  } closer{file};
+  const RegularFile file(path);
   std::vector<std::byte> buffer(kPieceBytes);
   Sha256 hash;
   while (true) {
     give_up_if_asked(stop, path.string());
-    const ssize_t n = ::read(file, buffer.data(), buffer.size());
+    const ssize_t n = ::read(file.descriptor(), buffer.data(), buffer.size());
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) fail();
     if (n == 0) return hash.finish();

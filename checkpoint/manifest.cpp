@@ -36,7 +36,14 @@ json tensor_json(const LogicalTensor& tensor) {
 void check_geometry(const LogicalTensor& tensor) {
   const bool ranked = tensor.shape.size() == 1 || tensor.shape.size() == 2;
   bool sound = ranked && tensor.slices >= 1 && (tensor.split != Split::kNone || tensor.slices == 1);
-  for (const std::int64_t extent : tensor.shape) sound = sound && extent >= 1;
+  // No product of extents overflows below.
+  constexpr std::int64_t kMostElements = std::int64_t{1} << 53;
+  std::int64_t elements = 1;
+  for (const std::int64_t extent : tensor.shape) {
+    sound = sound && extent >= 1 && extent <= kMostElements / elements;
+    if (sound) elements *= extent;
+  }
+  if (sound) sound = tensor.padded_rows >= 0 && tensor.padded_rows <= kMostElements / tensor.columns();
   if (sound && tensor.padded_rows != 0) sound = tensor.split == Split::kRows && tensor.padded_rows >= tensor.rows();
   if (sound && tensor.split != Split::kNone) {
     const std::int64_t rows = tensor.padded_rows == 0 ? tensor.rows() : tensor.padded_rows;
@@ -113,8 +120,8 @@ void check_cover(const Manifest& manifest) {
       while (next != manifest.ranges.end() && next->range.tensor == static_cast<std::int64_t>(t) &&
              next->range.slice == slice) {
         const SavedRange& range = next->range;
-        if (range.begin != covered || range.count < 1 || next->shard < 0 ||
-            next->shard >= static_cast<std::int64_t>(manifest.shards.size())) {
+        if (range.begin != covered || range.count < 1 || range.count > tensor.slice_elements() - covered ||
+            next->shard < 0 || next->shard >= static_cast<std::int64_t>(manifest.shards.size())) {
           throw Error("the parts of a tensor overlap or leave a gap")
               .values(fmt::format("slice {} goes on at element {}", slice, covered),
                       fmt::format("elements {} to {}", range.begin, range.begin + range.count))

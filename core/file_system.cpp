@@ -1,13 +1,16 @@
 #include "core/file_system.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <limits>
 
 #include "core/error.h"
+#include "core/untrusted_file.h"
 
 namespace baekji {
 namespace {
@@ -21,12 +24,21 @@ namespace fs = std::filesystem;
   throw error;
 }
 
+// Whoever made a folder may have left a link where our file belongs: what is written would land elsewhere.
+[[noreturn]] void fail_link(const fs::path& path) {
+  throw Error("a file to be written is a symbolic link")
+      .values("a file, or nothing", "a link, which may lead anywhere")
+      .at(path.string())
+      .hint("remove the link; a folder may be one");
+}
+
 class FileDescriptor {
  public:
   FileDescriptor(const fs::path& path, int flags, std::string_view action) : path_(path) {
-    do {
-      fd_ = ::open(path.c_str(), flags | O_CLOEXEC, 0644);
+    do {  // O_NONBLOCK: opening a FIFO does not wait for its other end
+      fd_ = ::open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK, 0644);
     } while (fd_ < 0 && errno == EINTR);
+    if (fd_ < 0 && errno == ELOOP && (flags & O_NOFOLLOW) != 0 && is_link(path)) fail_link(path);
     if (fd_ < 0) fail(action, path, errno);
   }
   ~FileDescriptor() { ::close(fd_); }
@@ -48,13 +60,30 @@ class FileDescriptor {
   }
 
  private:
+  static bool is_link(const fs::path& path) {
+    std::error_code ignored;
+    return fs::is_symlink(fs::symlink_status(path, ignored));
+  }
+
   fs::path path_;
   int fd_ = -1;
 };
 
+constexpr int kWriteFlags = O_WRONLY | O_NOFOLLOW;
+
+// A FIFO or socket in a file's place takes bytes that nobody keeps.
+void require_storage(const FileDescriptor& file, const fs::path& path) {
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) fail("open", path, errno);
+  if (!S_ISFIFO(status.st_mode) && !S_ISSOCK(status.st_mode)) return;
+  throw Error("a file to be written is no file").values("a file, or nothing", "a FIFO or a socket").at(path.string());
+}
+
 class PosixAppendFile final : public AppendFile {
  public:
-  explicit PosixAppendFile(const fs::path& path) : file_(path, O_WRONLY | O_CREAT | O_APPEND, "open") {}
+  explicit PosixAppendFile(const fs::path& path) : file_(path, kWriteFlags | O_CREAT | O_APPEND, "open") {
+    require_storage(file_, path);
+  }
   void append(std::string_view bytes) override { file_.write_all(bytes); }
   void sync() override { file_.sync(); }
 
@@ -69,26 +98,18 @@ class PosixFileSystem final : public FileSystem {
   }
 
   std::string read(const fs::path& path) override {
-    const FileDescriptor file(path, O_RDONLY, "read");
-    std::string bytes;
-    char buffer[1 << 16];
-    while (true) {
-      const ssize_t n = ::read(file.get(), buffer, sizeof buffer);
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) fail("read", path, errno);
-      if (n == 0) return bytes;
-      bytes.append(buffer, static_cast<std::size_t>(n));
-    }
+    return read_untrusted(path, std::numeric_limits<std::int64_t>::max());
   }
 
   void write(const fs::path& path, std::string_view bytes) override {
-    const FileDescriptor file(path, O_WRONLY | O_CREAT | O_TRUNC, "write");
+    const FileDescriptor file(path, kWriteFlags | O_CREAT | O_TRUNC, "write");
+    require_storage(file, path);
     file.write_all(bytes);
     file.sync();
   }
 
   void truncate(const fs::path& path, std::int64_t size_bytes) override {
-    const FileDescriptor file(path, O_WRONLY, "shorten");
+    const FileDescriptor file(path, kWriteFlags, "shorten");
     if (::ftruncate(file.get(), size_bytes) != 0) fail("shorten", path, errno);
     file.sync();
   }

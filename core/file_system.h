@@ -21,11 +21,12 @@ class AppendFile {
   virtual void sync() = 0;
 };
 
+/// No call follows a symbolic link to the file that it writes: that is an Error which says so. A folder may be one.
 class FileSystem {
  public:
   virtual ~FileSystem() = default;
   virtual std::unique_ptr<AppendFile> open_append(const std::filesystem::path& path) = 0;
-  /// The whole file. Throws when it does not exist.
+  /// The whole file. Throws when it does not exist or is no regular file.
   virtual std::string read(const std::filesystem::path& path) = 0;
   /// Creates or replaces the file, synced; on failure the file may hold a prefix.
   virtual void write(const std::filesystem::path& path, std::string_view bytes) = 0;

@@ -2,6 +2,9 @@
 
 #include <cstring>
 
+#include "core/error.h"
+#include "core/untrusted_file.h"
+
 namespace baekji {
 namespace {
 
@@ -55,6 +58,7 @@ Hdf5File Hdf5File::open_read_only(const std::filesystem::path& path) {
         .at(path.string())
         .hint("check the path in the experiment file");
   }
+  require_regular_file(path);
   Hdf5Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT),
                   "not a readable HDF5 file (foreign, truncated or damaged)", path.string());
   return Hdf5File(std::move(file), path.string());

@@ -1,6 +1,7 @@
 #include "core/hdf5_writer.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #if __has_include(<H5FDdevelop.h>)
 #include <H5FDdevelop.h>
@@ -52,9 +53,15 @@ H5FD_t* open_file(const char* name, unsigned flags, hid_t access, haddr_t max_ad
   std::memcpy(&error, info, sizeof error);
   const int truncate = (flags & H5F_ACC_TRUNC) != 0 ? O_TRUNC : 0;
   const int create = (flags & H5F_ACC_CREAT) != 0 ? O_CREAT : 0;
-  const int descriptor = ::open(name, O_RDWR | O_CLOEXEC | create | truncate, 0644);
+  const int descriptor = ::open(name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | create | truncate, 0644);
   if (descriptor < 0) {
     *error = errno;
+    return nullptr;
+  }
+  struct stat status {};
+  if (::fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
+    *error = ESPIPE;  // a FIFO opens for both ends
+    ::close(descriptor);
     return nullptr;
   }
   auto* const file = new DriverFile;
@@ -177,6 +184,11 @@ Hdf5Writer::~Hdf5Writer() = default;
 
 void Hdf5Writer::check() const {
   if (status_->error == 0) return;
+  if (status_->error == ELOOP)
+    throw Error("a file to be written is a symbolic link")
+        .values("a file, or nothing", "a link, which may lead anywhere")
+        .at(path_)
+        .hint("remove the link");
   Error error("cannot write an HDF5 file");
   error.values("all its bytes", std::strerror(status_->error)).at(path_);
   if (status_->error == ENOSPC || status_->error == EDQUOT) {

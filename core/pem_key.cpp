@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/file_system.h"
 #include "core/types.h"
+#include "core/untrusted_file.h"
 
 namespace baekji {
 namespace {
@@ -40,7 +41,7 @@ Openssl<EVP_PKEY> read_pem_key(const PemKeyArgs& args) {
   const std::string place = args.path.string();
   if (!posix_file_system().exists(args.path))
     throw Error("there is no key file").values(wanted, "no file").at(place).hint(args.hint);
-  const std::string pem = posix_file_system().read(args.path);
+  const std::string pem = read_untrusted(args.path, kMostKeyBytes);
   require_half(args, pem);
   const Openssl<BIO> bio(BIO_new_mem_buf(pem.data(), narrow<int>(pem.size())));
   require_openssl(bio != nullptr, "open a key in memory");

@@ -54,15 +54,20 @@ bool is_invisible(std::uint32_t code) {
                      [&](const auto& range) { return code >= range.first && code <= range.second; });
 }
 
-std::string escape(std::string_view text, bool keep_lines) {
+// What of white space stays.
+enum class Keep { kNothing, kOwnLines, kLinesAndTabs };
+
+std::string escape(std::string_view text, Keep keep) {
   std::string shown;
   shown.reserve(text.size());
   while (!text.empty()) {
     const Character c = first_character(text);
     if (c.bytes == 0) {
       shown += fmt::format("\\x{:02x}", octet(text, 0));
-    } else if (keep_lines && c.code == '\n' && text.substr(1).starts_with("  ")) {
+    } else if (keep == Keep::kOwnLines && c.code == '\n' && text.substr(1).starts_with("  ")) {
       shown.push_back('\n');
+    } else if (keep == Keep::kLinesAndTabs && (c.code == '\n' || c.code == '\t')) {
+      shown += text.substr(0, 1);
     } else if (c.code == '\n' || c.code == '\t' || c.code == '\r') {
       shown += c.code == '\n' ? "\\n" : c.code == '\t' ? "\\t" : "\\r";
     } else if (c.code < 0x20 || (c.code >= 0x7F && c.code < 0xA0)) {
@@ -80,12 +85,16 @@ std::string escape(std::string_view text, bool keep_lines) {
 }  // namespace
 
 std::string printable(std::string_view text) {
-  return escape(text, false);
+  return escape(text, Keep::kNothing);
 }
 
 std::string printable_lines(std::string_view text) {
-  if (text.size() <= kMostShownBytes) return escape(text, true);
-  return escape(text.substr(0, kMostShownBytes), true) + fmt::format("... ({} bytes)", text.size());
+  if (text.size() <= kMostShownBytes) return escape(text, Keep::kOwnLines);
+  return escape(text.substr(0, kMostShownBytes), Keep::kOwnLines) + fmt::format("... ({} bytes)", text.size());
+}
+
+std::string printable_text(std::string_view text) {
+  return escape(text, Keep::kLinesAndTabs);
 }
 
 }  // namespace baekji

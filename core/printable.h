@@ -17,4 +17,7 @@ std::string printable(std::string_view text);
 /// 16 KiB is cut, and says so.
 std::string printable_lines(std::string_view text);
 
+/// The same for text that may have lines: newlines and tabs stay.
+std::string printable_text(std::string_view text);
+
 }  // namespace baekji

@@ -1,9 +1,6 @@
 #include "data/token_store.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
@@ -12,6 +9,7 @@
 #include <limits>
 
 #include "core/hdf5.h"
+#include "core/untrusted_file.h"
 
 namespace baekji {
 
@@ -62,17 +60,15 @@ Extent locate(const Hdf5File& file, const std::string& name) {
 class FileMap {
  public:
   explicit FileMap(const std::string& path) {
-    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    struct stat status {};
-    if (fd < 0 || ::fstat(fd, &status) != 0) fail(path, fd);
-    size_bytes_ = static_cast<std::int64_t>(status.st_size);
-    data_ = size_bytes_ == 0 ? nullptr
-                             : ::mmap(nullptr, static_cast<std::size_t>(size_bytes_), PROT_READ, MAP_SHARED, fd, 0);
+    const RegularFile file(path);
+    size_bytes_ = file.size_bytes();
+    data_ = size_bytes_ == 0
+                ? nullptr
+                : ::mmap(nullptr, static_cast<std::size_t>(size_bytes_), PROT_READ, MAP_SHARED, file.descriptor(), 0);
     if (data_ == MAP_FAILED) {
       data_ = nullptr;
-      fail(path, fd);
+      fail(path);
     }
-    ::close(fd);
   }
   ~FileMap() {
     if (data_ != nullptr) ::munmap(data_, static_cast<std::size_t>(size_bytes_));
@@ -95,10 +91,8 @@ class FileMap {
   }
 
  private:
-  [[noreturn]] static void fail(const std::string& path, int fd) {
-    const std::string reason = std::strerror(errno);
-    if (fd >= 0) ::close(fd);
-    throw Error("cannot map the token store into memory").values("a readable file", reason).at(path);
+  [[noreturn]] static void fail(const std::string& path) {
+    throw Error("cannot map the token store into memory").values("a readable file", std::strerror(errno)).at(path);
   }
 
   void* data_ = nullptr;

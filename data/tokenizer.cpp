@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/file_system.h"
+#include "core/untrusted_file.h"
 #include "data/utf8.h"
 
 namespace baekji {
@@ -104,7 +105,7 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
         .at(path.string())
         .hint("train one with: baekji tokenizer --input FILES --vocab N --output tok.model");
   }
-  const std::string bytes = posix_file_system().read(path);
+  const std::string bytes = read_untrusted(path, kMostTokenizerBytes);
   model->digest = sha256(bytes);
   const auto status = model->processor.LoadFromSerializedProto(bytes);
   if (bytes.empty() || !status.ok() || model->processor.GetPieceSize() == 0) {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/untrusted_file.h"
 #include "proof/contract.h"
 
 namespace baekji {
@@ -24,6 +25,7 @@ std::string compose_line(std::int64_t index, std::string_view kind, const json& 
 
 // Lines are read with plain streams, never the whole file at once: a ledger may be larger than memory is free.
 std::ifstream open_stream(const fs::path& path) {
+  require_regular_file(path);
   std::ifstream stream(path, std::ios::binary);
   if (!stream) fail_read(path);
   return stream;

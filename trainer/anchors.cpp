@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/checkpoint_store.h"
+#include "checkpoint/exact_files.h"
 
 namespace baekji {
 namespace {
@@ -15,6 +16,7 @@ RunPosition position_of(const Ledger& ledger, std::int64_t step) {
 Anchor open_anchor(const std::filesystem::path& path, std::int64_t step, const Ledger& ledger) {
   if (step == 0) throw Error("step 0 comes from the seed alone").values("no folder of it", "one").at(path.string());
   const Checkpoint checkpoint = Checkpoint::open(path);
+  require_exact_directory(path, checkpoint.manifest());  // its files when somebody reads them
   const CheckpointInfo& info = checkpoint.info();
   const std::string place = path.string();
   require_equal(step, info.step, "a state lies in the folder of another step", place);

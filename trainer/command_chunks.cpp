@@ -21,6 +21,7 @@
 #include "proof/state_root.h"
 #include "trainer/commands.h"
 #include "trainer/ledger_rules.h"
+#include "trainer/run_experiment.h"
 #include "trainer/saved_model.h"
 #include "trainer/verify_run.h"
 
@@ -56,7 +57,7 @@ ExportedState state_of_checkpoint(Checkpoint opened) {
 
 // No checkpoint of step 0 exists: it is computed from the experiment as a run would, and must have the ledger's root.
 ExportedState state_of_genesis(const RunFolder& folder, const Ledger& ledger, ThreadPool& pool) {
-  const Experiment experiment = load_experiment(folder.experiment(), {});
+  const Experiment experiment = load_run_experiment(folder.root, {});
   const ModelParameters declared = declare_parameters(experiment.model, experiment.numerics.tensor_grains);
   ExportedState state{.contract = ledger.genesis().contract, .state_root = ledger.genesis().state_root};
   std::map<std::string, Initialisation> initialisations;
@@ -83,6 +84,7 @@ ExportedState find_state(const ChunksArguments& a, ThreadPool& pool) {
   };
   if (posix_file_system().exists(fs::path(a.path) / "manifest.json")) {
     Checkpoint checkpoint = Checkpoint::open(a.path);
+    checkpoint.require_exact(pool);
     require_step(checkpoint.info().step, a.path);
     return state_of_checkpoint(std::move(checkpoint));
   }

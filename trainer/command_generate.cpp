@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <memory>
@@ -6,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/printable.h"
 #include "data/tokenizer.h"
 #include "model/generator.h"
 #include "trainer/commands.h"
@@ -39,7 +41,7 @@ void run(const GenerateArguments& a) {
   const std::unique_ptr<Kernels> kernels = make_cpu_kernels(pool);
   Arena arena(Arena::Mode::kAllocate);
   SavedModel saved(folder, pool, *kernels, arena);
-  const Tokenizer tokenizer = Tokenizer::load(folder.tokenizer());
+  const Tokenizer tokenizer = load_run_tokenizer(folder);
 
   const std::vector<std::int32_t> encoded = tokenizer.encode(a.prompt);
   std::vector<std::int32_t> prompt;
@@ -53,7 +55,9 @@ void run(const GenerateArguments& a) {
                   made.push_back(token);
                   return true;
                 });
-  fmt::print("{}{}\n", a.prompt, tokenizer.decode(made));
+  const std::string text = a.prompt + tokenizer.decode(made);
+  // What a model says goes into a file as it is; a terminal would obey it.
+  fmt::print("{}\n", ::isatty(STDOUT_FILENO) != 0 ? printable_text(text) : text);
 }
 
 }  // namespace

@@ -6,10 +6,12 @@
 
 #include "checkpoint/checkpoint.h"
 #include "core/arena.h"
+#include "core/printable.h"
 #include "data/token_store.h"
 #include "proof/ledger.h"
 #include "trainer/commands.h"
 #include "trainer/ledger_rules.h"
+#include "trainer/run_experiment.h"
 #include "trainer/saved_model.h"
 
 namespace baekji {
@@ -41,12 +43,13 @@ ordered_json describe_checkpoint(const Checkpoint& checkpoint) {
 }
 
 ordered_json describe_run(const RunFolder& folder) {
-  const Experiment experiment = load_experiment(folder.experiment(), {});
+  const Experiment experiment = load_run_experiment(folder.root, {});
   const Ledger ledger = open_run_ledger(folder);
   ThreadPool pool(1);
   const CheckpointStore store(folder.checkpoints());
   auto newest = store.newest_good(pool, [&](const CheckpointInfo& info) {
-    return ledger.state_root_known(info.state_root) ? std::string() : "its state root is not in this run's ledger";
+    return ledger.state_root_of(info.step) == info.state_root ? std::string()
+                                                              : "its state root is not in this run's ledger";
   });
   ordered_json out = {{"kind", "run"}, {"path", folder.root.string()}, {"name", experiment.identity.name}};
   if (newest.checkpoint) {
@@ -61,7 +64,6 @@ ordered_json describe_run(const RunFolder& folder) {
     out["tokens"] = 0;
   }
   out["parameters"] = parameter_count(experiment.model);
-  out["steps_planned"] = experiment.run.steps;
   out["precision"] = experiment.numerics.precision;
   out["ledger"] = {{"records", ledger.record_count()},
                    {"last_step", ledger.last_step()},
@@ -101,17 +103,23 @@ ordered_json describe(const std::filesystem::path& path) {
       .at(path.string());
 }
 
+// ASCII alone, so that no name in a file can do more than be shown; bytes that are not UTF-8 are no reason to fail.
+std::string plain_json(const ordered_json& value, int indent) {
+  return value.dump(indent, ' ', true, ordered_json::error_handler_t::replace);
+}
+
 void print_plain(const ordered_json& value) {
   constexpr std::size_t kMostTensors = 12;
   for (const auto& [key, member] : value.items()) {
     if (key == "tensors") {
       std::size_t shown = 0;
       for (const auto& [name, shape] : member.items()) {
-        if (shown++ < kMostTensors) fmt::print("  {:<32} {}\n", name, shape.dump());
+        if (shown++ < kMostTensors) fmt::print("  {:<32} {}\n", printable(name), shape.dump());
       }
       if (shown > kMostTensors) fmt::print("  ... and {} more\n", shown - kMostTensors);
     } else {
-      fmt::print("{:<20} {}\n", key, member.is_string() ? member.get<std::string>() : member.dump());
+      fmt::print("{:<20} {}\n", key,
+                 printable(member.is_string() ? member.get<std::string>() : plain_json(member, -1)));
     }
   }
 }
@@ -130,7 +138,7 @@ void add_inspect_command(CLI::App& app) {
   command->callback([arguments] {
     const ordered_json value = describe(arguments->path);
     if (arguments->json)
-      fmt::print("{}\n", value.dump(1));
+      fmt::print("{}\n", plain_json(value, 1));
     else
       print_plain(value);
   });

@@ -8,6 +8,8 @@
 #include <string>
 #include <thread>
 
+#include "core/printable.h"
+#include "core/untrusted_file.h"
 #include "data/tokenizer.h"
 #include "model/generator.h"
 #include "trainer/commands.h"
@@ -56,7 +58,7 @@ void print_scores(const nlohmann::ordered_json& scores) {
     const auto& probability = token.at("log_probability");
     fmt::print("{:>8} {:>12} {}\n", token.at("id").get<std::int32_t>(),
                probability.is_null() ? "-" : fmt::format("{:.5f}", probability.get<double>()),
-               token.at("piece").dump());
+               printable(token.at("piece").dump()));
   }
   fmt::print("step {}, {} tokens scored, loss {:.5f} per token, {:.5f} bits per byte\n",
              scores.at("step").get<std::int64_t>(), scores.at("tokens").size() - 1, scores.at("loss").get<double>(),
@@ -69,7 +71,7 @@ void score(const ScoreArguments& a) {
   const std::unique_ptr<Kernels> kernels = make_cpu_kernels(pool);
   Arena arena(Arena::Mode::kAllocate);
   SavedModel saved(folder, pool, *kernels, arena, a.step);
-  const Tokenizer tokenizer = Tokenizer::load(folder.tokenizer());
+  const Tokenizer tokenizer = load_run_tokenizer(folder);
   const std::vector<std::int32_t> tokens = tokenizer.encode(posix_file_system().read(a.text));
   if (tokens.size() < 2)
     throw Error("nothing to score").values("2 tokens of text", fmt::format("{}", tokens.size())).at(a.text);

@@ -24,6 +24,7 @@ void Execution::start_from_genesis() {
 
 void Execution::start_from(const std::filesystem::path& path, const RunPosition& position) {
   Checkpoint checkpoint = Checkpoint::open(path);
+  if (world().rank() == 0) checkpoint.require_exact(pool_);  // the owner's, and perhaps made to deceive
   checkpoint.load(engine_.shards());
   go_back(position);
 }

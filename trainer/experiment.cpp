@@ -211,7 +211,15 @@ void read_stages(const json& file, Experiment& e) {
     require_equal(e.data.sources.size(), stage.weights.size(), "a stage needs one weight per source", place);
     e.stages.push_back(std::move(stage));
   }
+  // Each stage has a schedule, made when the experiment is read: all of them together stay small.
+  constexpr std::int64_t kMostMicroBatches = std::int64_t{1} << 22;
+  std::int64_t micro_batches = 0;
   for (const TrainingStage& stage : e.stages) {
+    micro_batches += stage.micro_batch < 1 ? 0 : stage.global_batch / stage.micro_batch;
+    if (micro_batches > kMostMicroBatches)
+      throw Error("the stages have too many micro-batches")
+          .values(fmt::format("at most {} a step, all stages together", kMostMicroBatches), "more")
+          .at(e.place);
     NumericsConfig numerics = e.numerics;
     numerics.global_batch = stage.global_batch;
     numerics.micro_batch = stage.micro_batch;

@@ -15,7 +15,7 @@ namespace baekji {
 FolderLock::FolderLock(const std::filesystem::path& folder) {
   posix_file_system().create_directories(folder);
   const std::filesystem::path path = folder / "lock";
-  descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
   if (descriptor_ < 0)
     throw Error("cannot lock the run folder").values("success", std::strerror(errno)).at(path.string());
   if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 
 #include "core/float_environment.h"
+#include "core/printable.h"
 #include "trainer/commands.h"
 
 int main(int argc, char** argv) {
@@ -32,7 +33,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "error: {}\n", error.what());
+    fmt::print(stderr, "error: {}\n", baekji::printable_lines(error.what()));
     return 1;
   }
   return 0;

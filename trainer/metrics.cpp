@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/untrusted_json.h"
 
 namespace baekji {
 namespace {
@@ -25,7 +26,7 @@ void drop_later_lines(FileSystem& files, const std::filesystem::path& path, std:
     const std::size_t newline = text.find('\n', begin);
     if (newline == std::string::npos) break;  // torn
     const std::string_view line(text.data() + begin, newline + 1 - begin);
-    const json value = json::parse(line, nullptr, false);
+    const json value = try_parse_json(line).value_or(json());
     const auto step = value.is_object() ? value.find("step") : value.end();
     if (value.is_object() && step != value.end() && step->is_number_integer() &&
         step->get<std::int64_t>() <= last_step) {
@@ -91,7 +92,7 @@ void read_json_lines(FileSystem& files, const std::filesystem::path& path,
     if (newline == std::string::npos) return;
     number += 1;
     const std::string_view line(text.data() + begin, newline - begin);
-    const json value = json::parse(line, nullptr, false);
+    const json value = try_parse_json(line).value_or(json());
     if (!value.is_object()) {
       throw Error("a line is no JSON object")
           .values("{\"step\": ...}", line.substr(0, 80))

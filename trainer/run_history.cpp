@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "core/untrusted_file.h"
 #include "proof/contract.h"
 #include "proof/contract_note.h"
 #include "proof/genesis.h"
@@ -81,11 +82,12 @@ void RunHistory::start() {
   fill_genesis(state_.held, args_.seed, pool_);
   last_root_ = compute_root();
   if (leads()) {
-    ledger_ = Ledger::create(args_.folder.ledger(), {.contract = contract_,
-                                                     .state_root = *last_root_,
-                                                     .kernel_set = args_.kernel_set,
-                                                     .beacon_value = args_.beacon_value},
-                            posix_file_system(), ledger_rules(args_.contract));
+    ledger_ = Ledger::create(args_.folder.ledger(),
+                             {.contract = contract_,
+                              .state_root = *last_root_,
+                              .kernel_set = args_.kernel_set,
+                              .beacon_value = args_.beacon_value},
+                             posix_file_system(), ledger_rules(args_.contract));
     ledger_->append_event("start", start_details(args_.layout));
     open_log();
   }
@@ -99,7 +101,7 @@ void RunHistory::read_note() {
         .values("the note that run.contract_note names", "no file")
         .at(args_.contract_note);
   }
-  note_ = posix_file_system().read(args_.contract_note);
+  note_ = read_untrusted(args_.contract_note, kMostNoteBytes);
   const ContractNote note = parse_contract_note(parse_note(note_, args_.contract_note), args_.contract_note);
   const ContractNote wanted = contract_note_of(args_.contract, note.name);
   if (note == wanted) return;

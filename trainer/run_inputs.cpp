@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/file_system.h"
+#include "core/untrusted_file.h"
 #include "proof/beacon.h"
 #include "proof/contract.h"
 
@@ -10,7 +11,7 @@ namespace baekji {
 
 ContractInputs open_contract(const Experiment& e) {
   ContractInputs inputs;
-  inputs.tokenizer = posix_file_system().read(e.data.tokenizer);
+  inputs.tokenizer = read_untrusted(e.data.tokenizer, kMostTokenizerBytes);
   const Digest tokenizer = sha256(inputs.tokenizer);
   inputs.stores = open_sources(e.data, tokenizer, e.model.vocab);
   inputs.contract = canonical_json(contract_of(e, tokenizer, inputs.stores));

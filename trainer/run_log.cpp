@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/file_system.h"
+#include "core/printable.h"
 #include "trainer/loss_curve.h"
 #include "trainer/metrics.h"
 #include "trainer/progress.h"
@@ -145,7 +146,7 @@ void RunLog::say(const std::string& text) {
   state_->printer.say(text);
 }
 void RunLog::warn(const std::string& text) {
-  state_->printer.say("warning: " + text);
+  state_->printer.say("warning: " + printable_lines(text));
 }
 
 void RunLog::finish(const Summary& summary) {

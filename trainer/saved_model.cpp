@@ -1,9 +1,11 @@
 #include "trainer/saved_model.h"
-#include "trainer/ledger_rules.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "core/untrusted_file.h"
+#include "proof/contract.h"
+#include "trainer/ledger_rules.h"
 #include "trainer/run_experiment.h"
 
 namespace baekji {
@@ -62,7 +64,7 @@ Checkpoint open_saved_checkpoint(const RunFolder& folder, const Ledger& ledger, 
   const auto refusal = [&](const CheckpointInfo& info) { return why_not_of_ledger(info, ledger); };
   if (!step) {
     const CheckpointStore store(folder.checkpoints());
-    auto newest = store.newest_good(pool, refusal);
+    auto newest = store.newest_good(pool, refusal, CheckpointStore::Extras::kRefused);
     if (newest.checkpoint) return std::move(*newest.checkpoint);
     throw Error("the run has no good checkpoint")
         .values("at least one", fmt::format("none ({})", fmt::join(newest.problems, "; ")))
@@ -76,8 +78,20 @@ Checkpoint open_saved_checkpoint(const RunFolder& folder, const Ledger& ledger, 
         .values("one that belongs to this run", reason)
         .at(checkpoint.path().string());
   }
-  checkpoint.verify(pool);
+  checkpoint.require_exact(pool);
   return checkpoint;
+}
+
+Tokenizer load_run_tokenizer(const RunFolder& folder) {
+  const Digest contract = open_run_ledger(folder).genesis().contract;
+  const std::string text = read_untrusted(folder.contract(), kMostContractBytes);
+  require_equal(to_hex(contract), to_hex(sha256(text)), "contract.json is not the contract of the ledger",
+                folder.contract().string());
+  const nlohmann::json members = parse_canonical_json(text, folder.contract().string());
+  Tokenizer tokenizer = Tokenizer::load(folder.tokenizer());
+  require_equal(members.at("tokenizer").dump(), fmt::format("\"{}\"", to_hex(tokenizer.digest())),
+                "the tokenizer is not the one of the contract", folder.tokenizer().string());
+  return tokenizer;
 }
 
 SavedModel::SavedModel(const RunFolder& folder, ThreadPool& pool, Kernels& kernels, Arena& arena,

@@ -10,6 +10,7 @@
 #include "checkpoint/checkpoint_store.h"
 #include "core/arena.h"
 #include "core/thread_pool.h"
+#include "data/tokenizer.h"
 #include "kernels/kernels.h"
 #include "model/generator.h"
 #include "model/parameters.h"
@@ -23,11 +24,14 @@ namespace baekji {
 /// The folder of a run; throws, with a hint, when `path` is none.
 RunFolder open_run_folder(const std::filesystem::path& path);
 
-/// The run's state of `step`, from checkpoints/ or else opened/, or without one its newest good checkpoint: verified to
-/// the last byte, and what the ledger says of this step: its state root, and its record's position and tokens. Throws
-/// when there is none, with what was wrong with those that are there.
+/// The run's state of `step`, from checkpoints/ or else opened/, or without one its newest good checkpoint: exact
+/// to the last byte (Checkpoint::require_exact), and what the ledger says of this step: its state root, and its
+/// record's position and tokens. Throws when there is none, with what was wrong with those that are there.
 Checkpoint open_saved_checkpoint(const RunFolder& folder, const Ledger& ledger, ThreadPool& pool,
                                  std::optional<std::int64_t> step = {});
+
+/// The tokenizer of the folder. Throws unless it is the one that the contract names, and that contract the ledger's.
+Tokenizer load_run_tokenizer(const RunFolder& folder);
 
 class SavedModel {
  public:

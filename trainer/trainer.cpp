@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "core/file_system.h"
+#include "core/printable.h"
 #include "data/unigram.h"
 #include "parallel/launch.h"
 #include "trainer/agreement.h"
@@ -144,7 +145,7 @@ class Run {
     if (!log_) {
       const RankGroups& r = ranks_;
       for (const std::string& text : early_warnings_)
-        fmt::print(stderr, "{}", labelled(r.mesh().rank_name(r.world().rank()), "warning: " + text));
+        fmt::print(stderr, "{}", labelled(r.mesh().rank_name(r.world().rank()), "warning: " + printable_lines(text)));
       return;
     }
     for (const std::string& text : early_warnings_) log_->warn(text);

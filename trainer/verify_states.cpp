@@ -30,7 +30,7 @@ std::vector<State> good_states(const Anchors& anchors, ThreadPool& pool, VerifyR
     }
     try {
       State state{.step = step, .checkpoint = Checkpoint::open(anchor.checkpoint)};
-      state.checkpoint->verify(pool);
+      state.checkpoint->require_exact(pool);
       require_equal(to_hex(anchor.root), to_hex(saved_state_root(*state.checkpoint, pool)),
                     "a state is not the one whose root the ledger holds", anchor.checkpoint.string());
       states.push_back(std::move(state));
