@@ -363,7 +363,7 @@ json contract_formats() {
 }
 
 json contract_of(const Experiment& e, const Digest& tokenizer_digest, std::span<const TokenStore> stores) {
-  json contract = {{"format", "baekji-contract-1"},
+  json contract = {{"format", kContractFormat},
                    {"formats", contract_formats()},
                    {"model", contract_table(e.model)},
                    {"optimizer", contract_table(e.optimizer)},

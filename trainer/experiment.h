@@ -196,6 +196,7 @@ std::string reference_toml();
 
 /// The stages as the batch order sees them.
 std::vector<OrderStage> order_stages(const Experiment& experiment);
+inline constexpr const char* kContractFormat = "baekji-contract-1";
 /// The versions of the formats that a run of this program writes, as they stand in its contract.
 nlohmann::json contract_formats();
 /// The contract (docs/formats/contract.md): what decides bits, as canonical JSON.

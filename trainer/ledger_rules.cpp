@@ -18,10 +18,28 @@ namespace {
 
 using nlohmann::json;
 
+// Exactly the members of docs/formats/contract.md.
+void require_members(const json& contract, const std::string& place) {
+  const bool has_beacon = contract.contains("beacon");
+  std::set<std::string> members{"format",  "formats", "model",     "numerics", "optimizer",
+                                "sources", "stages",  "tokenizer", has_beacon ? "beacon" : "seed"};
+  if (contract.contains("max_skipped_batches")) members.insert("max_skipped_batches");
+  std::set<std::string> came;
+  for (const auto& [name, value] : contract.items()) came.insert(name);
+  if (came != members)
+    throw Error("a contract has other members than this program knows")
+        .values(fmt::format("{}", fmt::join(members, ", ")), fmt::format("{}", fmt::join(came, ", ")))
+        .at(place);
+  if (contract.at("format") != kContractFormat)
+    throw Error("a contract of another form").values(kContractFormat, contract.at("format").dump()).at(place);
+  (void)parse_digest(contract.at("tokenizer").get_ref<const std::string&>());
+}
+
 // More would be a contract that no machine could hold, read from a file that nobody vouches for.
 constexpr std::int64_t kMostLayers = 100'000;
 constexpr std::int64_t kMostStages = 10'000;
-constexpr std::int64_t kMostExtent = std::int64_t{1} << 32;
+constexpr std::int64_t kMostExtent = std::int64_t{1} << 31;
+constexpr std::int64_t kMostBatchTokens = std::int64_t{1} << 36;
 
 std::vector<TrainingStage> read_stages(const json& list, const std::string& place) {
   if (!list.is_array() || list.empty() || list.size() > kMostStages)
@@ -34,8 +52,11 @@ std::vector<TrainingStage> read_stages(const json& list, const std::string& plac
     const std::int64_t least = stages.empty() ? 1 : stages.back().from_step + 1;
     const bool follows = stages.empty() ? stage.from_step == 1 : stage.from_step >= least;
     const auto counts = {stage.context, stage.global_batch, stage.micro_batch};
-    if (!follows || std::any_of(counts.begin(), counts.end(), [](auto n) { return n < 1 || n > kMostExtent; }))
-      throw Error("a stage of the contract cannot be").values("steps that ascend, counts from 1", table.dump()).at(at);
+    if (!follows || std::any_of(counts.begin(), counts.end(), [](auto n) { return n < 1 || n > kMostExtent; }) ||
+        stage.global_batch > kMostBatchTokens / stage.context)
+      throw Error("a stage of the contract cannot be")
+          .values("steps that ascend, counts from 1, at most 2^36 tokens", table.dump())
+          .at(at);
     stages.push_back(std::move(stage));
   }
   return stages;
@@ -63,9 +84,14 @@ std::set<std::string> parameter_names(const json& contract, const std::string& p
   NumericsConfig numerics;
   read_contract_table(contract.at("model"), model, place + ": model");
   read_contract_table(contract.at("numerics"), numerics, place + ": numerics");
-  if (model.layers > kMostLayers)
-    throw Error("the contract's model is too large")
-        .values(fmt::format("at most {} layers", kMostLayers), fmt::format("{}", model.layers))
+  const auto extents = {model.layers, model.hidden,  model.heads, model.kv_heads,
+                        model.ffn,    model.vocab,   model.context};
+  const bool sane = std::all_of(extents.begin(), extents.end(), [](auto n) { return n >= 1 && n <= kMostExtent; }) &&
+                    model.layers <= kMostLayers && model.head_dim >= 0 && model.head_dim <= kMostExtent &&
+                    numerics.tensor_grains >= 1 && numerics.tensor_grains <= kMostExtent;
+  if (!sane)
+    throw Error("the contract's model is beyond what this program takes")
+        .values(fmt::format("extents from 1 to 2^31, at most {} layers", kMostLayers), contract.at("model").dump())
         .at(place);
   validate(model, numerics.tensor_grains, place + ": model");
   std::set<std::string> names;
@@ -113,6 +139,7 @@ LedgerRules ledger_rules(std::string_view contract, const std::string& place) {
           .values(expected.dump(), value.at("formats").dump())
           .at(place)
           .hint("the program that wrote the run reads it");
+    require_members(value, place);
     return rules_of(value, place);
   } catch (const json::exception& error) {
     throw Error("not a contract").values("docs/formats/contract.md", error.what()).at(place);

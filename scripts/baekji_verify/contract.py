@@ -22,7 +22,7 @@ OPTIMIZER = {"kind": "text", "schedule": "text", "betas": "reals", "warmup": "co
 STAGE = {"context": "positive", "from_step": "positive", "global_batch": "positive", "micro_batch": "positive",
          "rope_theta": "real", "weights": "reals"}
 FORMATS = {"batch_order": 2, "checkpoint": 1, "genesis": 1, "ledger": 2, "state_root": 1, "token_store": 1}
-MOST_EXTENT, MOST_LAYERS, MOST_STAGES = 2**32, 10**5, 10**4
+MOST_EXTENT, MOST_BATCH_TOKENS, MOST_LAYERS, MOST_STAGES = 2**31, 2**36, 10**5, 10**4
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Contract:
 
 def check_model(model, grains, where):
     require(model["layers"] <= MOST_LAYERS and all(model[key] <= MOST_EXTENT for key in MODEL if MODEL[key] in (
-        "positive", "count")), "a model beyond what this program takes", "extents up to 2^32", model, where)
+        "positive", "count")), "a model beyond what this program takes", "extents up to 2^31", model, where)
     width = model["head_dim"] or model["hidden"] // model["heads"]
     whole = (model["head_dim"] > 0 or width * model["heads"] == model["hidden"]) and width % 2 == 0
     cut = all(model[key] % grains == 0 for key in ("kv_heads", "hidden", "ffn"))
@@ -101,8 +101,9 @@ def check_stages(stages, where):
         check_members(stage, STAGE, at)
         require(stage["from_step"] == 1 if i == 0 else stage["from_step"] > before, "stages are not in order",
                 "1, then ascending", stage["from_step"], at)
-        require(max(stage["context"], stage["global_batch"], stage["micro_batch"]) <= MOST_EXTENT,
-                "a stage of the contract cannot be", "counts up to 2^32", stage, at)
+        require(max(stage["context"], stage["global_batch"], stage["micro_batch"]) <= MOST_EXTENT and
+                stage["global_batch"] * stage["context"] <= MOST_BATCH_TOKENS,
+                "a stage of the contract cannot be", "counts up to 2^31, 2^36 tokens", stage, at)
         before = stage["from_step"]
 
 
@@ -125,6 +126,7 @@ def parse_contract(data, where):
     require(numerics["precision"] in ("fp32", "bf16", "fp8") and numerics["residual"] in ("compute", "fp32"),
             "a precision that is not known", "fp32, bf16, fp8; compute, fp32", numerics, where)
     check_members(value["optimizer"], OPTIMIZER, f"{where}: optimizer")
+    require(numerics["tensor_grains"] <= MOST_EXTENT, "grains beyond what this program takes", "2^31", numerics, where)
     check_model(value["model"], value["numerics"]["tensor_grains"], f"{where}: model")
     check_optimizer(value["optimizer"], f"{where}: optimizer")
     for i, source in enumerate(value["sources"]):
