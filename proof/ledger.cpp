@@ -85,7 +85,7 @@ Ledger Ledger::read(const fs::path& path, std::optional<LedgerRules> rules) {
   ledger.path_ = path;
   std::ifstream stream = open_stream(path);
   std::string line;
-  while (std::getline(stream, line)) {
+  while (read_line(stream, line, ledger.place_of_line(ledger.record_count_ + 1))) {
     const bool has_newline = !stream.eof();
     const bool last = !has_newline || stream.peek() == std::ifstream::traits_type::eof();
     if (last && ledger.record_count_ > 0 && is_torn(line, has_newline)) {
@@ -104,9 +104,9 @@ Ledger Ledger::read(const fs::path& path, std::optional<LedgerRules> rules) {
 }
 
 LedgerGrammar::Change Ledger::check_line(const std::string& line, const std::string& place) const {
-  if (line.size() > kMostLedgerLineBytes)
+  if (static_cast<std::int64_t>(line.size()) > kMostLineBytes)
     throw Error("a line of the ledger is too long")
-        .values(fmt::format("at most {} bytes", kMostLedgerLineBytes), fmt::format("{}", line.size()))
+        .values(fmt::format("at most {} bytes", kMostLineBytes), fmt::format("{}", line.size()))
         .at(place);
   const json record = parse_record(line, place);
   require_chained(record, place);
@@ -197,7 +197,7 @@ std::optional<json> Ledger::find_step(std::int64_t step) const {
   std::ifstream stream = open_stream(path_);
   stream.seekg(step_offsets_[static_cast<std::size_t>(step - 1)]);
   std::string line;
-  if (!std::getline(stream, line)) fail_read(path_);
+  if (!read_line(stream, line, path_.string())) fail_read(path_);
   const std::string place = fmt::format("{}, step {}", path_.string(), step);
   json record = parse_record(line, place);
   require_equal(step, parse_step_body(record["body"], place).step, "the ledger changed while it was open", place);
@@ -209,7 +209,7 @@ std::string Ledger::head_after(std::int64_t records) const {
   std::ifstream stream = open_stream(path_);
   std::string line;
   for (std::int64_t i = 0; i < records; ++i) {
-    if (!std::getline(stream, line)) fail_read(path_);
+    if (!read_line(stream, line, path_.string())) fail_read(path_);
   }
   return to_hex(sha256(line));
 }
@@ -218,7 +218,7 @@ void Ledger::for_each(const Visit& visit) const {
   std::ifstream stream = open_stream(path_);
   std::string line;
   for (std::int64_t index = 0; index < record_count_; ++index) {
-    if (!std::getline(stream, line)) fail_read(path_);
+    if (!read_line(stream, line, path_.string())) fail_read(path_);
     const json record = parse_record(line, place_of_line(index + 1));
     visit(index, record["kind"].get<std::string>(), record["body"]);
   }

@@ -30,8 +30,8 @@ void require_within(const std::string& what, std::int64_t least, std::int64_t mo
            place);
 }
 
-// log2 of how many (to, from, last) a rollback may name when the run stands at step `last`: with n steps behind `to` there
-// are n (n + 1) / 2 ranges.
+// log2 of how many (to, from, last) a rollback may name when the run stands at step `last`: with n steps behind `to`
+// there are n (n + 1) / 2 ranges.
 double rollback_freedom_bits(std::int64_t last) {
   const auto n = static_cast<double>(last);
   constexpr double kBitsPerNat = 1.4426950408889634;

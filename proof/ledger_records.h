@@ -15,8 +15,6 @@
 namespace baekji {
 
 inline constexpr std::int64_t kLedgerVersion = 2;
-/// Of a line without its newline: what a log can publish.
-inline constexpr std::size_t kMostLedgerLineBytes = 65535;
 
 /// The bits of a double as 16 lower-case hex digits, most significant first ("3ff0000000000000" is 1), and back.
 std::string double_bits(double value);
@@ -62,12 +60,12 @@ struct ResumeEvent {
   std::int64_t torn_bytes = 0;        ///< of the line that a crash left, which was cut off
   std::vector<std::string> problems;  ///< what was wrong with newer checkpoints
 };
-/// Long texts are cut: a line of the ledger holds at most kMostLedgerLineBytes.
+/// Long texts are cut: a line of the ledger holds at most kMostLineBytes.
 nlohmann::json resume_details(const ResumeEvent& event);
 ResumeEvent parse_resume_event(const nlohmann::json& body, const std::string& place);
 
-/// "checkpoint": this state is about to be saved. It stands in the ledger before the checkpoint can be found, so that no
-/// crash leaves a checkpoint with an unknown state root.
+/// "checkpoint": this state is about to be saved. It stands in the ledger before the checkpoint can be found, so that
+/// no crash leaves a checkpoint with an unknown state root.
 struct CheckpointEvent {
   std::int64_t step = 0;
   Digest state_root{};

@@ -213,7 +213,7 @@ LedgerLines::LedgerLines(const fs::path& path) : path_(path), stream_(path, std:
 std::optional<std::string> LedgerLines::next() {
   const std::streampos begin = stream_.tellg();
   std::string line;
-  const bool whole = static_cast<bool>(std::getline(stream_, line)) && !stream_.eof();
+  const bool whole = read_line(stream_, line, path_.string()) && !stream_.eof();
   if (whole) return line;
   // The file may grow: the next call looks again from here.
   stream_.clear();

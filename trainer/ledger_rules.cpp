@@ -21,8 +21,9 @@ using nlohmann::json;
 // Exactly the members of docs/formats/contract.md.
 void require_members(const json& contract, const std::string& place) {
   const bool has_beacon = contract.contains("beacon");
-  std::set<std::string> members{"format",  "formats", "model",     "numerics", "optimizer",
-                                "sources", "stages",  "tokenizer", has_beacon ? "beacon" : "seed"};
+  std::set<std::string> members{"format",   "formats",   "model",
+                                "numerics", "optimizer", "sources",
+                                "stages",   "tokenizer", has_beacon ? "beacon" : "seed"};
   if (contract.contains("max_skipped_batches")) members.insert("max_skipped_batches");
   std::set<std::string> came;
   for (const auto& [name, value] : contract.items()) came.insert(name);
@@ -43,7 +44,9 @@ constexpr std::int64_t kMostBatchTokens = std::int64_t{1} << 36;
 
 std::vector<TrainingStage> read_stages(const json& list, const std::string& place) {
   if (!list.is_array() || list.empty() || list.size() > kMostStages)
-    throw Error("a contract has stages").values(fmt::format("1 to {}", kMostStages), list.dump().substr(0, 200)).at(place);
+    throw Error("a contract has stages")
+        .values(fmt::format("1 to {}", kMostStages), list.dump().substr(0, 200))
+        .at(place);
   std::vector<TrainingStage> stages;
   for (const json& table : list) {
     const std::string at = fmt::format("{}: stages[{}]", place, stages.size());
@@ -84,8 +87,7 @@ std::set<std::string> parameter_names(const json& contract, const std::string& p
   NumericsConfig numerics;
   read_contract_table(contract.at("model"), model, place + ": model");
   read_contract_table(contract.at("numerics"), numerics, place + ": numerics");
-  const auto extents = {model.layers, model.hidden,  model.heads, model.kv_heads,
-                        model.ffn,    model.vocab,   model.context};
+  const auto extents = {model.layers, model.hidden, model.heads, model.kv_heads, model.ffn, model.vocab, model.context};
   const bool sane = std::all_of(extents.begin(), extents.end(), [](auto n) { return n >= 1 && n <= kMostExtent; }) &&
                     model.layers <= kMostLayers && model.head_dim >= 0 && model.head_dim <= kMostExtent &&
                     numerics.tensor_grains >= 1 && numerics.tensor_grains <= kMostExtent;
@@ -117,11 +119,10 @@ LedgerRules rules_of(const json& contract, const std::string& place) {
   read_contract_table(contract.at("optimizer"), optimizer, place + ": optimizer");
   validate(optimizer, place + ": optimizer");
   const std::vector<TrainingStage> stages = read_stages(contract.at("stages"), place);
-  LedgerRules rules{
-      .position = [stages](std::int64_t batch) { return position_of(stages, batch); },
-      .batch_tokens = [stages](std::int64_t batch) { return batch_tokens_of(stages, batch); },
-      .learning_rate = [optimizer](std::int64_t step) { return learning_rate(optimizer, step); },
-      .parameters = parameter_names(contract, place)};
+  LedgerRules rules{.position = [stages](std::int64_t batch) { return position_of(stages, batch); },
+                    .batch_tokens = [stages](std::int64_t batch) { return batch_tokens_of(stages, batch); },
+                    .learning_rate = [optimizer](std::int64_t step) { return learning_rate(optimizer, step); },
+                    .parameters = parameter_names(contract, place)};
   rules.max_skipped_batches = max_skipped_batches(contract, place);
   if (contract.contains("beacon"))
     rules.beacon_value_bytes = beacon_value_bytes(contract.at("beacon").at("name").get<std::string>());

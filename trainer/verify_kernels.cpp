@@ -46,7 +46,10 @@ void RunKernels::report(VerifyReport& report) const {
                     admissible_.contains(part.digest) ? "" : " (NOT admissible: what it computed is not proved)"));
   }
   std::string text = texts.empty() ? "none: the run has no step" : fmt::format("{}", fmt::join(texts, ", "));
-  if (!all.inadmissible.empty()) {
+  // Pieces that are trained again say for themselves whether they are proved.
+  if (!all.inadmissible.empty() && !mine_) {
+    report.left("kernels", text);
+  } else if (!all.inadmissible.empty()) {
     report.note("kernels", text);
   } else if (!all.comparable) {
     report.note("kernels", fmt::format("{}; this machine has another, so a difference of bits proves nothing: {}", text,

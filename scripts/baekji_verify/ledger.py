@@ -86,7 +86,6 @@ class Ledger:
         self.known.add((step, root))
 
     def take_line(self, line, where):
-        require(len(line) <= LEDGER_LINE, "a line of the ledger is too long", f"at most {LEDGER_LINE} bytes", len(line), where)
         record = parse_canonical(line, where)
         check_members(record, {"body": "object", "index": "count", "kind": "text", "previous": "digest"}, where)
         require_equal(self.lines[-1].hex() if self.lines else "0" * 64, record["previous"],
@@ -235,10 +234,12 @@ def take_lines(ledger, lines, size_bytes, where):
         at += len(line)
         whole = line.endswith(b"\n")
         text = line[:-1] if whole else line
+        place = f"{where}, line {len(ledger.lines) + 1}"
+        require(len(text) <= LEDGER_LINE, "a line of the ledger is too long", f"at most {LEDGER_LINE} bytes", len(text),
+                place)
         if ledger.lines and at >= size_bytes and not (whole and is_json(text)):
             ledger.torn_bytes = len(line)
             break
-        place = f"{where}, line {len(ledger.lines) + 1}"
         require(whole, "the ledger ends inside its first record", "a newline", "none", place)
         ledger.take_line(text, place)
     require(ledger.lines, "the ledger is empty", "a genesis record", "no line", where)
@@ -261,8 +262,8 @@ def read_ledger(path, contract=None):
 
 
 def bounded_lines(file, path):
-    most = 2**24  # a line this long is no record, and nothing of it is kept
+    most = LEDGER_LINE + 2  # with its newline, and one byte that says that there is more
     while line := file.readline(most):
-        if len(line) == most and not line.endswith(b"\n"):
+        if len(line) == most:
             raise Rejected("a line of the ledger is too long", f"at most {LEDGER_LINE} bytes", "more", path)
         yield line

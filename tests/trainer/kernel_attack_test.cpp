@@ -64,6 +64,9 @@ TEST(KernelAttack, AnInadmissibleSessionStaysUnprovedWhenItsBitsAreEqual) {
   EXPECT_FALSE(verdict.failed) << verdict.text;
   EXPECT_THAT(verdict.text, AllOf(HasSubstr("and still not proved"), HasSubstr("ok    segment")));
   EXPECT_TRUE(verdict_of({.run = data_folder() / "inadmissible", .replay = std::pair(0, 4)}).passed);
+  const Verdict unasked = verdict_of({.run = data_folder() / "inadmissible"});
+  EXPECT_FALSE(unasked.passed);
+  EXPECT_THAT(unasked.text, HasSubstr("left  kernels"));
 }
 
 TEST(KernelAttack, AWholeRunElsewhereIsComparedAndNotExcused) {

@@ -1,6 +1,6 @@
 // What this program's ledger grammar says of many ledgers: for scripts/ledger_fuzz, which asks the outside verifier the
-// same. Usage: ledger_verdicts FILE. The file holds, for each item, the contract and the ledger, each as its length (4 bytes,
-// big-endian) and its bytes. Prints a line for each: "ok", or "refused: " and the reason.
+// same. Usage: ledger_verdicts FILE. The file holds, for each item, the contract and the ledger, each as its length (4
+// bytes, big-endian) and its bytes. Prints a line for each: "ok", or "refused: " and the reason.
 
 #include <fmt/format.h>
 #include <unistd.h>
