@@ -103,6 +103,15 @@ Ledger Ledger::read(const fs::path& path, std::optional<LedgerRules> rules) {
   return ledger;
 }
 
+GenesisRecord Ledger::read_genesis(const fs::path& path) {
+  std::ifstream stream = open_stream(path);
+  std::string line;
+  const std::string place = fmt::format("{}, line 1", path.string());
+  if (!read_line(stream, line, place))
+    throw Error("the ledger is empty").values("a genesis record", "no line").at(path.string());
+  return parse_genesis_body(parse_record(line, place)["body"], place);
+}
+
 LedgerGrammar::Change Ledger::check_line(const std::string& line, const std::string& place) const {
   if (static_cast<std::int64_t>(line.size()) > kMostLineBytes)
     throw Error("a line of the ledger is too long")

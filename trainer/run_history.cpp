@@ -165,8 +165,8 @@ void RunHistory::check_same_run(const GenesisRecord& genesis) const {
 // On rank 0: opens the ledger and finds the newest good checkpoint. Sets position_ (step 0 when there is none) and
 // gives what the event of the restart says.
 nlohmann::json RunHistory::find_position() {
+  check_same_run(Ledger::read_genesis(args_.folder.ledger()));  // first: its rules are its contract's
   ledger_ = Ledger::open(args_.folder.ledger(), posix_file_system(), ledger_rules(args_.contract));
-  check_same_run(ledger_->genesis());
   const std::vector<std::string> differences = kernel_set_differences(ledger_->genesis().kernel_set, args_.kernel_set);
   if (!differences.empty() && !args_.accept_kernel_set) {
     throw Error("the run was computed by another kernel set: going on would change its bits")
