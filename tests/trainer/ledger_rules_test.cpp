@@ -77,7 +77,9 @@ TEST(LedgerRules, ANewerKeyAtItsNeutralValueIsNotThere) {
   json contract = json::parse(without);
   for (const json& value : {json(-1), json(-2), json("1"), json(true), json(1.5)}) {
     contract["max_skipped_batches"] = value;
-    if (!value.is_number_float()) EXPECT_THAT(refusal(contract), HasSubstr("max_skipped_batches")) << value;
+    if (!value.is_number_float()) {
+      EXPECT_THAT(refusal(contract), HasSubstr("max_skipped_batches")) << value;
+    }
   }
   EXPECT_THROW(load("somewhere", {"experiment.max_skipped_batches=-2"}), Error);
 }
