@@ -1,5 +1,7 @@
 #include "core/axis.h"
 
+#include <initializer_list>
+
 namespace baekji {
 
 double axis_step(double least) {

@@ -80,6 +80,17 @@ Ledger Ledger::open_read_only(const fs::path& path, std::optional<LedgerRules> r
   return read(path, std::move(rules));
 }
 
+GenesisRecord Ledger::genesis_of(const fs::path& path) {
+  std::ifstream stream = open_stream(path);
+  const std::string place = fmt::format("{}, line 1", path.string());
+  std::string line;
+  if (!read_line(stream, line, place))
+    throw Error("the ledger is empty").values("a genesis record", "no line").at(place);
+  const json record = parse_record(line, place);
+  require_equal("genesis", record["kind"].get_ref<const std::string&>(), "a ledger begins with its genesis", place);
+  return parse_genesis_body(record["body"], place);
+}
+
 Ledger Ledger::read(const fs::path& path, std::optional<LedgerRules> rules) {
   Ledger ledger(std::move(rules));
   ledger.path_ = path;

@@ -39,6 +39,9 @@ class Ledger {
   /// Without rules what follows from the contract is not checked.
   static Ledger open_read_only(const std::filesystem::path& path, std::optional<LedgerRules> rules = {});
 
+  /// The first record alone, without the chain: for a quick look at whose ledger it is.
+  static GenesisRecord genesis_of(const std::filesystem::path& path);
+
   Ledger(Ledger&&) noexcept = default;
   Ledger& operator=(Ledger&&) noexcept = default;
 

@@ -89,6 +89,9 @@ LedgerGrammar::Change LedgerGrammar::check_genesis(const json& body, const std::
   Change change{.genesis = parse_genesis_body(body, place)};
   change.root = {change.genesis->state_root, 0};
   if (!rules_) return change;
+  // First: under another contract every number is wrong, and none of them is the reason.
+  require_equal(to_hex(rules_->contract), to_hex(change.genesis->contract), "the ledger belongs to another contract",
+                place);
   const auto bytes = static_cast<std::int64_t>(change.genesis->beacon_value.size());
   if (bytes != rules_->beacon_value_bytes)
     refuse("the seed's beacon value is not what the contract asks for",

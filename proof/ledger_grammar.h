@@ -21,6 +21,7 @@ namespace baekji {
 
 /// What of a ledger follows from its contract.
 struct LedgerRules {
+  Digest contract{};                                             ///< its digest
   std::function<std::int64_t(std::int64_t batch)> position;      ///< sequences of the batches 1 to `batch`
   std::function<std::int64_t(std::int64_t batch)> batch_tokens;  ///< tokens of that batch
   std::function<double(std::int64_t step)> learning_rate;
@@ -94,7 +95,6 @@ class LedgerGrammar {
 
   std::optional<LedgerRules> rules_;
   Phase phase_ = Phase::kNothing;
-  bool started_ = false;  // a session began
   GenesisRecord genesis_;
   std::vector<Step> steps_;
   SkippedBatches skipped_;

@@ -148,13 +148,13 @@ json start_details(const std::string& layout) {
 }
 
 void parse_start_event(const json& body, const std::string& place) {
-  parse_body("start event", place, [&] { require_same_body(start_details(text_member(body, "layout")), "start", body); });
+  parse_body("start event", place,
+             [&] { require_same_body(start_details(text_member(body, "layout")), "start", body); });
 }
 
 json resume_details(const ResumeEvent& event) {
   constexpr std::size_t kMostProblems = 8, kMostTextBytes = 2000;
-  json details = {
-      {"step", event.step}, {"kernel_set", to_json_value(event.kernel_set)}, {"layout", event.layout}};
+  json details = {{"step", event.step}, {"kernel_set", to_json_value(event.kernel_set)}, {"layout", event.layout}};
   if (event.torn_bytes > 0) details["torn_bytes"] = event.torn_bytes;
   for (std::size_t i = 0; i < std::min(event.problems.size(), kMostProblems); ++i) {
     std::string text = event.problems[i];
@@ -231,9 +231,8 @@ RollbackEvent parse_rollback_event(const json& body, const std::string& place) {
     if (!skip.is_array() || skip.size() != 2 || !skip[0].is_number_integer() || !skip[1].is_number_integer())
       throw Error("a rollback skips one range of batches").values("[from, to]", skip.dump());
     const json range = {{"from", skip[0]}, {"to", skip[1]}};
-    const RollbackEvent event{
-        .to = integer_member(body, "to"),
-        .skip = {.from = integer_member(range, "from"), .to = integer_member(range, "to")}};
+    const RollbackEvent event{.to = integer_member(body, "to"),
+                              .skip = {.from = integer_member(range, "from"), .to = integer_member(range, "to")}};
     require_same_body(rollback_details(event), "rollback", body);
     return event;
   });

@@ -16,7 +16,8 @@ ContractReader::ContractReader(const json& table, std::string place) : table_(ta
 }
 
 void ContractReader::refuse(const std::string& key, const std::string& required) const {
-  const std::string came = table_.is_object() && table_.contains(key) ? table_.at(key).dump().substr(0, 200) : "nothing";
+  const std::string came =
+      table_.is_object() && table_.contains(key) ? table_.at(key).dump().substr(0, 200) : "nothing";
   throw Error("a table of the contract does not hold what it must").values(key + ": " + required, came).at(place_);
 }
 

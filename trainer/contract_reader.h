@@ -1,6 +1,6 @@
 #pragma once
-// ContractReader: reads one table of a contract into a config struct, by the struct's own visitor. A contract holds every
-// key in its one spelling, and newer keys only where they are not neutral: anything else is refused.
+// ContractReader: reads one table of a contract into a config struct, by the struct's own visitor. A contract holds
+// every key in its one spelling, and newer keys only where they are not neutral: anything else is refused.
 
 #include <cstdint>
 #include <initializer_list>

@@ -162,30 +162,57 @@ void RunHistory::check_same_run(const GenesisRecord& genesis) const {
   }
 }
 
-// On rank 0: opens the ledger and finds the newest good checkpoint. Sets position_ (step 0 when there is none) and
-// gives what the event of the restart says.
-nlohmann::json RunHistory::find_position() {
-  ledger_ = Ledger::open(args_.folder.ledger(), posix_file_system(), ledger_rules(args_.contract));
-  check_same_run(ledger_->genesis());
-  const std::vector<std::string> differences = kernel_set_differences(ledger_->genesis().kernel_set, args_.kernel_set);
+// On rank 0. What refuses to go on: opening a ledger for appending may already cut a torn line off.
+void RunHistory::check_before_writing() const {
+  const GenesisRecord genesis = Ledger::genesis_of(args_.folder.ledger());
+  check_same_run(genesis);
+  const std::vector<std::string> differences = kernel_set_differences(genesis.kernel_set, args_.kernel_set);
   if (!differences.empty() && !args_.accept_kernel_set) {
     throw Error("the run was computed by another kernel set: going on would change its bits")
-        .values("kernel set " + to_hex(kernel_set_digest(ledger_->genesis().kernel_set)),
+        .values("kernel set " + to_hex(kernel_set_digest(genesis.kernel_set)),
                 fmt::format("{}", fmt::join(differences, "; ")))
         .at(args_.folder.root.string())
         .hint("--accept-kernel-set goes on and records the change in the ledger");
   }
+  if (args_.rollback) check_rollback(*args_.rollback);
+}
+
+void RunHistory::check_rollback(const RollbackEvent& rollback) const {
+  const Ledger ledger = Ledger::open_read_only(args_.folder.ledger(), ledger_rules(args_.contract));
+  for (const BatchRange& range : ledger.skipped().ranges()) {
+    if (range.from <= rollback.skip.from && rollback.skip.to <= range.to) {
+      throw Error("these batches are left out already")
+          .values(fmt::format("batches that the run would take, not {} to {}", range.from, range.to),
+                  fmt::format("{} to {}", rollback.skip.from, rollback.skip.to))
+          .at(args_.folder.ledger().string())
+          .hint("to go on after a rollback, start without --rollback");
+    }
+  }
+  ledger.check_event("rollback", rollback_details(rollback));
+}
+
+// On rank 0: why the run cannot go on from a checkpoint; empty: it can. That some step has this root is not enough:
+// void steps change no state, so several steps may.
+std::string RunHistory::why_not(const CheckpointInfo& info) const {
+  if (info.contract != contract_) return "its contract is not this run's";
+  if (info.step == 0) return "step 0 comes from the seed alone";
+  if (ledger_->state_root_of(info.step) != info.state_root)
+    return "its state root is not the one of its step in this run's ledger";
+  return {};
+}
+
+// On rank 0: opens the ledger and finds the newest good checkpoint. Sets position_ (step 0 when there is none) and
+// gives what the event of the restart says.
+nlohmann::json RunHistory::find_position() {
+  check_before_writing();
+  ledger_ = Ledger::open(args_.folder.ledger(), posix_file_system(), ledger_rules(args_.contract));
   open_log();
   keep_note();
   if (args_.rollback) roll_back(*args_.rollback);
   skipped_ = ledger_->skipped();
   for (const std::string& name : checkpoints_.remove_leftovers())
     args_.warn("removed an unfinished checkpoint: " + name);
-  const auto newest = checkpoints_.newest_good(pool_, [&](const CheckpointInfo& info) -> std::string {
-    if (info.contract != contract_) return "its contract is not this run's";
-    if (!ledger_->state_root_known(info.state_root)) return "its state root is not in this run's ledger";
-    return {};
-  });
+  const auto newest = checkpoints_.newest_good(pool_, [this](const CheckpointInfo& info) { return why_not(info); });
   if (!newest.checkpoint && !newest.problems.empty()) {
     throw Error("no checkpoint of the run is good")
         .values("a good one", in_short(newest.problems))
@@ -207,15 +234,6 @@ nlohmann::json RunHistory::find_position() {
 
 // On rank 0. Events and checkpoints of what is undone stay: as history, and under another name.
 void RunHistory::roll_back(const RollbackEvent& rollback) {
-  for (const BatchRange& range : ledger_->skipped().ranges()) {
-    if (range.from <= rollback.skip.from && rollback.skip.to <= range.to) {
-      throw Error("these batches are left out already")
-          .values(fmt::format("batches that the run would take, not {} to {}", range.from, range.to),
-                  fmt::format("{} to {}", rollback.skip.from, rollback.skip.to))
-          .at(args_.folder.ledger().string())
-          .hint("to go on after a rollback, start without --rollback");
-    }
-  }
   ledger_->append_event("rollback", rollback_details(rollback));
   sync_ledger();
   for (const std::int64_t step : checkpoints_.list()) {

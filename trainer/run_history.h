@@ -73,10 +73,10 @@ class RunHistory {
     std::function<void(const std::string&)> warn;  ///< told of damage that was found and survived
   };
   /// Fills the held state with step 0 of a new run, or with the newest good checkpoint of the run in the folder whose
-  /// state root its ledger holds. Throws, with the folder untouched, when the folder holds another experiment (both
-  /// contracts), or another kernel set that was not accepted; when the ledger is not the one that the folder's log has
-  /// published; when there is no such key, or the contract note is of another contract. `world` and `pool` outlive the
-  /// object.
+  /// state root its ledger holds for that step. Throws, with the folder untouched, when the folder holds another
+  /// experiment (both contracts), or another kernel set that was not accepted; when its ledger does not take the
+  /// rollback; when the ledger is not the one that the folder's log has published; when there is no such key, or the
+  /// contract note is of another contract. `world` and `pool` outlive the object.
   RunHistory(Args args, RunState state, Communicator& world, ThreadPool& pool);
 
   const RunPosition& position() const { return position_; }
@@ -120,7 +120,10 @@ class RunHistory {
   void keep_note();
   void open_log();
   void sync_ledger();
+  void check_before_writing() const;
+  void check_rollback(const RollbackEvent& rollback) const;
   nlohmann::json find_position();
+  std::string why_not(const CheckpointInfo& info) const;
   void roll_back(const RollbackEvent& rollback);
   void share_position();
   void load(std::int64_t step);

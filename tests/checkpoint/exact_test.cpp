@@ -57,8 +57,11 @@ class ExactTest : public RunTest {
   }
   static void set_integer(const fs::path& path, const std::string& object, const char* name, std::int64_t value) {
     const Hdf5Handle file = edit(path);
-    const Hdf5Handle attribute(H5Aopen_by_name(file.get(), object.c_str(), name, H5P_DEFAULT, H5P_DEFAULT), "open",
-                               name);
+    hdf5_check(H5Adelete_by_name(file.get(), object.c_str(), name, H5P_DEFAULT), "delete", name);
+    const Hdf5Handle space(H5Screate(H5S_SCALAR), "space", name);
+    const Hdf5Handle attribute(H5Acreate_by_name(file.get(), object.c_str(), name, H5T_STD_I64LE, space.get(),
+                                                 H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
+                               "create", name);
     hdf5_check(H5Awrite(attribute.get(), H5T_NATIVE_INT64, &value), "write", name);
   }
 

@@ -297,6 +297,36 @@ TEST_F(LedgerTest, RollbackUndoesStepsAndSkipsBatches) {
   EXPECT_EQ(ledger.state_roots().size(), 2U) << "genesis and step 4";
 }
 
+TEST_F(LedgerTest, ALineHasALength) {
+  Ledger ledger = started(path_);
+  const std::string whole = bytes();
+  EXPECT_THROW(ledger.append_event("spike", {{"step", 0}, {"details", std::string(65536, 'a')}}), Error);
+  EXPECT_EQ(whole, bytes());
+  // What a resume has to say is cut until it fits, whatever it is made of, and never inside a character.
+  for (const std::string piece : {"a", "\"", "\\", "\n", "\u00e9", "\u7a7a"}) {
+    std::string text;
+    while (text.size() < 20'000) text += piece;
+    ledger.append_event("resume", resume_details({.step = 0,
+                                                  .kernel_set = sample_genesis().kernel_set,
+                                                  .layout = "1x1x1",
+                                                  .torn_bytes = 1,
+                                                  .problems = std::vector<std::string>(50, text)}));
+  }
+  EXPECT_EQ(8, Ledger::open_read_only(path_).record_count());
+}
+
+TEST_F(LedgerTest, TheGenesisAloneTellsWhoseItIs) {
+  write_sample(2);
+  EXPECT_EQ(sample_genesis().contract, Ledger::genesis_of(path_).contract);
+  const std::string whole = bytes();
+  replace(whole.substr(0, whole.find('\n') + 1) + "not a record\n");
+  EXPECT_EQ(sample_genesis().kernel_set, Ledger::genesis_of(path_).kernel_set);
+  for (const std::string& text : {std::string(), std::string("{}\n"), whole.substr(whole.find('\n') + 1)}) {
+    replace(text);
+    EXPECT_THROW(Ledger::genesis_of(path_), Error) << text;
+  }
+}
+
 TEST_F(LedgerTest, AStepHasOneState) {
   Ledger ledger = started(path_);
   for (std::int64_t step = 1; step <= 4; ++step) ledger.append(sample_step(step));

@@ -13,7 +13,6 @@
 
 #include "core/error.h"
 #include "core/file_system.h"
-#include "proof/contract.h"
 #include "proof/ledger.h"
 #include "trainer/ledger_rules.h"
 
@@ -35,9 +34,7 @@ std::optional<std::string> next_block(std::istream& in) {
 std::string verdict(const std::string& contract, const std::string& ledger_bytes, const fs::path& file) {
   std::ofstream(file, std::ios::binary | std::ios::trunc) << ledger_bytes;
   try {
-    const Ledger ledger = Ledger::open_read_only(file, ledger_rules(contract));
-    require_equal(to_hex(contract_digest(contract)), to_hex(ledger.genesis().contract),
-                  "the ledger belongs to another contract", file.string());
+    (void)Ledger::open_read_only(file, ledger_rules(contract));
     return "ok";
   } catch (const Error& error) {
     std::string text = error.what();

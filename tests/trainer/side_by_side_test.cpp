@@ -53,7 +53,7 @@ std::optional<SideBySideDifference> compare(const Fixture& f, const KernelsMaker
                                             .second = f.second,
                                             .inputs = f.inputs,
                                             .ledger = f.ledger,
-                                            .anchor = {},
+                                            .anchor = {.position = {}, .root = f.ledger.genesis().state_root},
                                             .last = 3,
                                             .first_kernels = {},
                                             .second_kernels = second},
