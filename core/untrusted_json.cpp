@@ -37,7 +37,7 @@ nlohmann::json parse_untrusted_json(std::string_view text, std::string_view plac
         .at(place);
   // The parser would stop at a zero byte and take what stands before it.
   const bool whole = text.find('\0') == std::string_view::npos;
-  nlohmann::json value = whole ? nlohmann::json::parse(text, nullptr, false) : nlohmann::json::value_t::discarded;
+  nlohmann::json value = nlohmann::json::parse(whole ? text : std::string_view(), nullptr, false);
   if (value.is_discarded())
     throw Error("not JSON").values("one JSON value", fmt::format("{} bytes that do not parse", text.size())).at(place);
   return value;
