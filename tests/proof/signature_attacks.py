@@ -262,7 +262,8 @@ class Statements:
 
     def sign_model(self, subjects):
         key = self.bench.attester
-        bundle = {"mediaType": envelopes.BUNDLE_TYPE, "dsseEnvelope": key.envelope(model_statement("release", subjects)),
+        name = f"baekji-{self.run.contract.digest}-step-6"
+        bundle = {"mediaType": envelopes.BUNDLE_TYPE, "dsseEnvelope": key.envelope(model_statement(name, subjects)),
                   "verificationMaterial": {"publicKey": {"hint": key.key_id}, "tlogEntries": []}}
         (self.folder / "model.sig").write_bytes(json.dumps(bundle).encode())
 
