@@ -14,7 +14,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (baekji::canonical_json(baekji::parse_canonical_json(text, "input")) != text) std::abort();
     (void)baekji::contract_digest(text);
     const baekji::LedgerRules rules = baekji::ledger_rules(text);
-    for (const std::int64_t n : {std::int64_t{0}, std::int64_t{1}, std::int64_t{1000}}) {
+    // Steps and batches count from 1.
+    for (const std::int64_t n : {1, 2, 1000}) {
       (void)rules.position(n);
       (void)rules.batch_tokens(n);
       (void)rules.learning_rate(n);
