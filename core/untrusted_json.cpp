@@ -35,7 +35,9 @@ nlohmann::json parse_untrusted_json(std::string_view text, std::string_view plac
     throw Error("JSON that nests too deeply")
         .values(fmt::format("at most {} levels", kMostJsonDepth), "more")
         .at(place);
-  nlohmann::json value = nlohmann::json::parse(text, nullptr, false);
+  // The parser would stop at a zero byte and take what stands before it.
+  const bool whole = text.find('\0') == std::string_view::npos;
+  nlohmann::json value = nlohmann::json::parse(whole ? text : std::string_view(), nullptr, false);
   if (value.is_discarded())
     throw Error("not JSON").values("one JSON value", fmt::format("{} bytes that do not parse", text.size())).at(place);
   return value;

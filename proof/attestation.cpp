@@ -87,8 +87,15 @@ json dsse_envelope(const json& statement, const EcdsaKey& key) {
           {"signatures", json::array({{{"keyid", key_hint(key)}, {"sig", encode_base64(signature)}}})}};
 }
 
+// As `baekji attest` writes it: canonical JSON and a newline. Anything that two readers could take for two things is
+// refused.
+json parse_written(std::string_view text, const std::string& place) {
+  if (text.ends_with('\n')) text.remove_suffix(1);
+  return parse_canonical_json(text, place);
+}
+
 json open_dsse(std::string_view text, const EcdsaPublicKey& key, const std::string& place) {
-  const json envelope = parse_untrusted_json(text, place);
+  const json envelope = parse_written(text, place);
   std::optional<std::string> payload, signature;
   std::string signer;
   try {
@@ -102,6 +109,13 @@ json open_dsse(std::string_view text, const EcdsaPublicKey& key, const std::stri
   }
   if (!payload || !signature)
     throw Error("not an envelope").values("a DSSE envelope with one signature", "something else").at(place);
+  const json whole{{"payload", encode_base64(*payload)},
+                   {"payloadType", kPayloadType},
+                   {"signatures", json::array({{{"keyid", signer}, {"sig", encode_base64(*signature)}}})}};
+  if (envelope != whole)
+    throw Error("an envelope has members that do not belong to it")
+        .values("payload, payloadType and one signature of keyid and sig", envelope.dump().substr(0, 300))
+        .at(place);
   require_equal(key_hint(key), signer, "an envelope is signed by another key", place);
   if (!key.verifies(dsse_signed_bytes(kPayloadType, *payload), *signature))
     throw Error("the signature of an envelope does not hold").values("that of the given key", "another").at(place);
@@ -122,6 +136,10 @@ std::vector<AttestedSubject> subjects_of(const json& statement) {
 bool ignored_by_model_signature(std::string_view path) {
   const std::string first = std::filesystem::path(path).begin()->string();
   return std::find(kIgnoredPaths.begin(), kIgnoredPaths.end(), first) != kIgnoredPaths.end();
+}
+
+std::string model_signature_name(const Digest& contract, std::int64_t step) {
+  return fmt::format("baekji-{}-step-{}", to_hex(contract), step);
 }
 
 json model_signature_statement(const std::string& model_name, std::span<const AttestedSubject> files) {
@@ -151,7 +169,7 @@ json sigstore_bundle(const json& statement, const EcdsaKey& key) {
 }
 
 json open_sigstore_bundle(std::string_view text, const EcdsaPublicKey& key, const std::string& place) {
-  const json bundle = parse_untrusted_json(text, place);
+  const json bundle = parse_written(text, place);
   const json envelope = bundle.is_object() ? bundle.value("dsseEnvelope", json()) : json();
   const json expected{
       {"mediaType", kBundleType},

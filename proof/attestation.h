@@ -43,6 +43,8 @@ nlohmann::json dsse_envelope(const nlohmann::json& statement, const EcdsaKey& ke
 /// Throws an Error that names what is wrong; `place` says where the text came from.
 nlohmann::json open_dsse(std::string_view text, const EcdsaPublicKey& key, const std::string& place);
 
+/// What model.sig calls the model: nothing but the run and the step, so that no other name can be signed.
+std::string model_signature_name(const Digest& contract, std::int64_t step);
 /// The statement of model signing over these files. They are put in the order of their paths' parts, which decides the
 /// model's digest; those that a verifier leaves out (model.sig, .git...) must not be among them.
 nlohmann::json model_signature_statement(const std::string& model_name, std::span<const AttestedSubject> files);

@@ -1,9 +1,11 @@
 #include "trainer/anchors.h"
 
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "checkpoint/checkpoint_store.h"
 #include "checkpoint/exact_files.h"
+#include "core/file_system.h"
 
 namespace baekji {
 namespace {
@@ -32,6 +34,20 @@ Anchor open_anchor(const std::filesystem::path& path, std::int64_t step, const L
   return anchor;
 }
 
+// Names that look like a state's and are none. What has a dot (.partial, .rolled-back) says itself that it is not one.
+std::vector<std::string> unknown_names(const std::filesystem::path& directory) {
+  std::vector<std::string> unknown;
+  if (!posix_file_system().exists(directory)) return unknown;
+  const CheckpointStore store(directory);
+  std::set<std::string> known;
+  for (const std::int64_t step : store.list()) known.insert(store.path_of(step).filename().string());
+  for (const std::string& name : posix_file_system().list(directory)) {
+    if (name.starts_with("step-") && name.find('.') == std::string::npos && !known.contains(name))
+      unknown.push_back(name);
+  }
+  return unknown;
+}
+
 }  // namespace
 
 Anchors anchors_of(const RunFolder& folder, const Ledger& ledger,
@@ -40,9 +56,12 @@ Anchors anchors_of(const RunFolder& folder, const Ledger& ledger,
   anchors[0] = Anchor{.position = {}, .root = ledger.genesis().state_root};
   for (const std::filesystem::path& directory : {folder.checkpoints(), folder.opened()}) {
     const CheckpointStore store(directory);
+    for (const std::string& name : unknown_names(directory))
+      problem(fmt::format("{} is no name of a state", (directory / name).string()));
     for (const std::int64_t step : store.list()) {
       try {
-        anchors.try_emplace(step, open_anchor(store.path_of(step), step, ledger));
+        if (!anchors.try_emplace(step, open_anchor(store.path_of(step), step, ledger)).second)
+          problem(fmt::format("the state of step {} lies in checkpoints/ and in opened/: keep one", step));
       } catch (const Error& error) {
         problem(error.what());
       }

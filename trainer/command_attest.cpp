@@ -60,7 +60,8 @@ void attest(const AttestArguments& a) {
                                               .shard_bytes = options.shard_bytes},
                                              files);
     write("release.dsse.json", dsse_envelope(statement, key));
-    write("model.sig", sigstore_bundle(model_signature_statement(place.filename().string(), files), key));
+    const std::string name = model_signature_name(ledger.genesis().contract, model.info().step);
+    write("model.sig", sigstore_bundle(model_signature_statement(name, files), key));
   }
   output.commit();
   fmt::print("attested {} steps up to ledger head {}{} with key {}\n", ledger.last_step(), to_hex(ledger.head()),

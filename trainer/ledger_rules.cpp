@@ -88,6 +88,11 @@ std::set<std::string> parameter_names(const json& contract, const std::string& p
   read_contract_table(contract.at("model"), model, place + ": model");
   read_contract_table(contract.at("numerics"), numerics, place + ": numerics");
   const auto extents = {model.layers, model.hidden, model.heads, model.kv_heads, model.ffn, model.vocab, model.context};
+  const auto counts = {numerics.global_batch, numerics.micro_batch, numerics.replicas, numerics.loss_chunk};
+  if (std::any_of(counts.begin(), counts.end(), [](auto n) { return n < 1; }))
+    throw Error("a count of the contract's numerics cannot be")
+        .values("counts from 1", contract.at("numerics").dump())
+        .at(place);
   const bool sane = std::all_of(extents.begin(), extents.end(), [](auto n) { return n >= 1 && n <= kMostExtent; }) &&
                     model.layers <= kMostLayers && model.head_dim >= 0 && model.head_dim <= kMostExtent &&
                     numerics.tensor_grains >= 1 && numerics.tensor_grains <= kMostExtent;

@@ -236,8 +236,11 @@ nlohmann::json RunHistory::find_position() {
 void RunHistory::roll_back(const RollbackEvent& rollback) {
   ledger_->append_event("rollback", rollback_details(rollback));
   sync_ledger();
-  for (const std::int64_t step : checkpoints_.list()) {
-    if (step > rollback.to) checkpoints_.set_aside(step);
+  CheckpointStore opened(args_.folder.opened(), args_.files);
+  for (CheckpointStore* store : {&checkpoints_, &opened}) {
+    for (const std::int64_t step : store->list()) {
+      if (step > rollback.to) store->set_aside(step);
+    }
   }
 }
 

@@ -128,7 +128,7 @@ class AttestationCheck {
                                        subjects.size(), expected.step, run_.folder.root.string(), expected.step + 1));
     }
     files(subjects);
-    model_signature(subjects);
+    model_signature(subjects, expected.step);
   }
 
   void files(const std::vector<AttestedSubject>& subjects) {
@@ -140,14 +140,14 @@ class AttestationCheck {
     report_.pass(kCheck, fmt::format("{} holds these {} files", options_.release.string(), subjects.size()));
   }
 
-  void model_signature(const std::vector<AttestedSubject>& subjects) {
+  void model_signature(const std::vector<AttestedSubject>& subjects, std::int64_t step) {
     const std::string place = place_of("model.sig");
     if (!there("model.sig")) {
       report_.left(kCheck, place + " is not there: `baekji attest` writes it with a release");
       return;
     }
     const json said = open_sigstore_bundle(read_untrusted(place, kMostStatementBytes), key_, place);
-    const auto name = said.at("subject").at(0).at("name").get<std::string>();
+    const std::string name = model_signature_name(run_.ledger.genesis().contract, step);
     require_statement(model_signature_statement(name, subjects), said, place);
     report_.pass(kCheck, "model.sig is of the same files");
   }

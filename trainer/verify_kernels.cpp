@@ -45,6 +45,9 @@ void RunKernels::report(VerifyReport& report) const {
         fmt::format("{} from step {}{}", in_short(part.digest), part.first,
                     admissible_.contains(part.digest) ? "" : " (NOT admissible: what it computed is not proved)"));
   }
+  const Digest begun = kernel_set_digest(ledger_.genesis().kernel_set);
+  if (!admissible_.contains(begun))
+    report.left("kernels", fmt::format("step 0 was recorded under {}, which is not admissible", in_short(begun)));
   std::string text = texts.empty() ? "none: the run has no step" : fmt::format("{}", fmt::join(texts, ", "));
   // Pieces that are trained again say for themselves whether they are proved.
   if (!all.inadmissible.empty() && !mine_) {

@@ -124,7 +124,7 @@ class Attestations:
         self.check_subjects(subjects, step, form, release, path)
         if self.there("model.sig"):
             bundle = read_bundle(self.folder / "model.sig", self.key)
-            require_same(model_statement(bundle["subject"][0]["name"], subjects), bundle, "model.sig is of other files",
+            require_same(model_statement(f"baekji-{self.contract.digest}-step-{step}", subjects), bundle, "model.sig is of other files",
                          self.folder / "model.sig")
             self.report.ok("attested", "model.sig is of the same files")
         else:

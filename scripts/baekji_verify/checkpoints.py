@@ -92,6 +92,7 @@ def check_checkpoint(folder, name, contract, ledger, digests):
 
 def verify_checkpoints(run, contract, ledger, digests, report):
     """All of checkpoints/ and opened/."""
+    everywhere = set()
     for folder in (run / "checkpoints", run / "opened"):
         if not os.path.lexists(folder):
             continue
@@ -103,6 +104,9 @@ def verify_checkpoints(run, contract, ledger, digests, report):
                 continue
             step = report.attempt("states", check_checkpoint, folder, name, contract, ledger, digests)
             if step is not None:
+                report.attempt("states", require, step not in everywhere, "a state lies in checkpoints/ and in opened/",
+                               "one place", f"step {step}", folder / name)
+                everywhere.add(step)
                 found.append(step)
         if found:
             how = "every byte" if digests else "sizes, no digests: ask for --digests"

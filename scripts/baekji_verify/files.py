@@ -62,7 +62,7 @@ def hash_file(path, new):
 def names_in(folder):
     """The names in a folder, sorted; links to folders are no folders."""
     try:
-        require(stat.S_ISDIR(os.lstat(folder).st_mode), "not a folder", "a folder", "something else", folder)
+        require(stat.S_ISDIR(os.stat(folder).st_mode), "not a folder", "a folder", "something else", folder)
         names = sorted(os.listdir(folder))
     except FileNotFoundError:
         raise Rejected("a folder is missing", "a folder", "none", folder) from None

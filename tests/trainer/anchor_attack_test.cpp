@@ -82,7 +82,7 @@ TEST(AnchorAttack, TheLastCheckpointUnderTheNameOfEveryOther) {
   const Verdict verdict = verdict_of(challenge(run));
   EXPECT_TRUE(verdict.failed);
   EXPECT_THAT(verdict.text, AllOf(HasSubstr("step 0 comes from the seed alone"),
-                                  HasSubstr("a state lies in the folder of another step"),
+                                  HasSubstr("a checkpoint lies in the directory of another step"),
                                   Not(HasSubstr("ok    segment"
                                                 "    steps 10"))));
   for (const std::int64_t from : {0, 3, 6, 9})
@@ -177,7 +177,7 @@ TEST(AnchorAttack, AManifestWithOtherCountersThanTheLedger) {
     EXPECT_TRUE(verdict.failed);
     return verdict.text;
   };
-  EXPECT_THAT(attempt([](CheckpointInfo& info) { info.step = 5; }), HasSubstr("folder of another step"));
+  EXPECT_THAT(attempt([](CheckpointInfo& info) { info.step = 5; }), HasSubstr("directory of another step"));
   EXPECT_THAT(attempt([](CheckpointInfo& info) { ++info.tokens; }), HasSubstr("other tokens"));
   EXPECT_THAT(attempt([](CheckpointInfo& info) { --info.updates; }), HasSubstr("other updates"));
   EXPECT_THAT(attempt([](CheckpointInfo& info) { info.position += 8; }), HasSubstr("other data position"));

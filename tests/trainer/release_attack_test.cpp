@@ -283,11 +283,13 @@ TEST_F(ReleaseAttack, ASignatureOfTheModelIsOfTheseFiles) {
   };
   std::vector<AttestedSubject> files = subjects_of(statement("release.dsse.json"));
   EXPECT_TRUE(verdict_of(options()).passed);
-  EXPECT_THAT(bundle(model_signature_statement("hf", files)), Not(HasSubstr("FAIL")));
+  const std::string name = model_signature_name(Ledger::genesis_of(run_ / "ledger.jsonl").contract, 8);
+  EXPECT_THAT(bundle(model_signature_statement(name, files)), Not(HasSubstr("FAIL")));
+  EXPECT_THAT(bundle(model_signature_statement("another-model", files)), HasSubstr("FAIL  attested")) << "its name";
   files[0].digest = sha256("another");
-  EXPECT_THAT(bundle(model_signature_statement("hf", files)), HasSubstr("FAIL  attested"));
+  EXPECT_THAT(bundle(model_signature_statement(name, files)), HasSubstr("FAIL  attested"));
   files.pop_back();
-  EXPECT_THAT(bundle(model_signature_statement("hf", files)), HasSubstr("FAIL  attested"));
+  EXPECT_THAT(bundle(model_signature_statement(name, files)), HasSubstr("FAIL  attested"));
   std::ofstream(statements_ / "model.sig") << "{}";
   EXPECT_THAT(verdict_of(options()).text, HasSubstr("FAIL  attested   not a bundle of this key"));
 }
