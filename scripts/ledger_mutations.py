@@ -372,11 +372,43 @@ def raw_change(draw, data):
     return data.replace(b'"layout":"one rank"', b'"layout":"' + b"a" * draw.choice([65000, 65300, 65535, 70000]) + b'"', 1)
 
 
+REALS = ["0", "-0", "1", "-1", "1.0", "0.5", "0.10", "1e-8", "1e-7", "0.000001", "1e400", "nan", "inf", "", "9", "01", "+1", "1e5",
+         "100000", "1e+21", "0.30000000000000004", "5e-324", "1.7976931348623157e+308", " 1", "0x1"]
+
+
+def change_contract(draw, contract):
+    """One value, member or element of a contract; mostly canonical still."""
+    if draw.random() < 0.15:
+        return raw_change(draw, contract)
+    value = json.loads(contract)
+    *path, last = draw.choice(list(places(value)))
+    parent = value
+    for key in path:
+        parent = parent[key]
+    what = draw.random()
+    if what < 0.15:
+        del parent[last]
+    elif what < 0.25 and isinstance(parent, dict):
+        parent[draw.choice(["max_skipped_batches", "seed", "beacon", "name", "round", "unknown"])] = draw.choice(
+            [0, -1, 1, "a", {"name": "drand-default", "round": 1}])
+    elif what < 0.35 and isinstance(parent, list):
+        parent.insert(last, copy.deepcopy(parent[last]))
+    elif what < 0.6 and isinstance(parent[last], str):
+        parent[last] = draw.choice(REALS)
+    else:
+        parent[last] = changed_value(draw, parent[last])
+    return canonical(value)
+
+
 def make_item(draw):
     """(contract bytes, ledger bytes, what was done)."""
     contract = random_contract(draw)
     records = copy.deepcopy(Honest(draw, contract).run())
     changes = []
+    if draw.random() < 0.08:
+        contract = change_contract(draw, contract)
+        records[0][1]["contract"] = sha256(contract).hex()
+        changes.append("change_contract")
     if draw.random() < 0.85:
         for _ in range(draw.choice([1, 1, 1, 2, 3])):
             if draw.random() < 0.92 and records:
