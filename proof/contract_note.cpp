@@ -55,16 +55,6 @@ std::string seed_line(const json& contract) {
   return fmt::format("beacon {} {}", beacon.at("name").get<std::string>(), beacon.at("round").get<std::int64_t>());
 }
 
-std::vector<std::string_view> lines_of(std::string_view text) {
-  std::vector<std::string_view> lines;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    lines.push_back(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return lines;
-}
-
 bool same_round(const ContractNote& a, const ContractNote& b) {
   return a.has_beacon() && a.seed == b.seed;
 }
@@ -140,7 +130,7 @@ std::string contract_note_text(const ContractNote& note) {
 }
 
 ContractNote parse_contract_note(const SignedNote& note, std::string_view place) {
-  const std::vector<std::string_view> lines = lines_of(note.text);
+  const std::vector<std::string_view> lines = note_lines(note.text);
   const auto fail = [&] {
     throw Error("not a contract note")
         .values(fmt::format("{}, a contract digest, a name, 'seed' or 'beacon NAME ROUND'", kFirstLine),
@@ -165,7 +155,7 @@ std::vector<RegisterEntry> read_register(const std::filesystem::path& file) {
   if (!posix_file_system().exists(file)) return entries;
   const std::string text = read_untrusted(file, kMostRegisterBytes);
   if (!text.empty() && !text.ends_with('\n')) fail_entry("a line without its end", file.string());
-  for (const std::string_view line : lines_of(text)) {
+  for (const std::string_view line : note_lines(text)) {
     const std::string place = fmt::format("{} line {}", file.string(), entries.size() + 1);
     entries.push_back(entry_of(parse_canonical_json(line, place), line, place));
   }
@@ -201,7 +191,7 @@ WitnessList read_witness_list(const std::filesystem::path& file, std::string_vie
                               const Ed25519PublicKey& key) {
   const std::string place = file.string();
   const SignedNote note = read_note_file(file, kMostRegisterBytes);
-  const std::vector<std::string_view> lines = lines_of(note.text);
+  const std::vector<std::string_view> lines = note_lines(note.text);
   if (lines.front() != kListFirstLine)
     throw Error("not a witness's list").values(kListFirstLine, lines.front().substr(0, 100)).at(place);
   WitnessList list{.time_s = verify_cosignature(note, witness, key, place), .entries = {}};

@@ -58,16 +58,6 @@ std::int64_t size_in(std::string_view text) {
   return size;
 }
 
-std::vector<std::string_view> lines_in(std::string_view text) {
-  std::vector<std::string_view> lines;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    lines.push_back(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return lines;
-}
-
 // A key that a note names is no reason to believe it: its signature must stand there.
 void require_both(const SignedNote& note, const HandOver& hand_over, std::string_view place) {
   verify_note(note, kHandOverName, hand_over.from, place);
@@ -98,7 +88,7 @@ std::string opening_text(const LogOpening& opening) {
 
 LogOpening parse_opening(std::string_view text, std::string_view place) {
   constexpr std::string_view kKernelSet = "kernel_set ";
-  const std::vector<std::string_view> lines = lines_in(text);
+  const std::vector<std::string_view> lines = note_lines(text);
   if (lines.size() < 3) fail_text("the opening of a log", text, place);
   LogOpening opening{.contract = contract_in(lines[0], kOpeningName), .key = key_in(lines[1]), .kernel_sets = {}};
   for (std::size_t i = 2; i < lines.size(); ++i)
@@ -115,7 +105,7 @@ std::string hand_over_text(const HandOver& h) {
 }
 
 HandOver parse_hand_over(std::string_view text, std::string_view place) {
-  const std::vector<std::string_view> lines = lines_in(text);
+  const std::vector<std::string_view> lines = note_lines(text);
   if (lines.size() != 4) fail_text("a hand-over of keys", text, place);
   const HandOver hand_over{.contract = contract_in(lines[0], kHandOverName),
                            .from = key_in(lines[1]),
@@ -130,7 +120,7 @@ std::string revocation_text(const Revocation& r) {
 }
 
 Revocation parse_revocation(std::string_view text, std::string_view place) {
-  const std::vector<std::string_view> lines = lines_in(text);
+  const std::vector<std::string_view> lines = note_lines(text);
   if (lines.size() != 3) fail_text("the revocation of a key", text, place);
   const Revocation revocation{
       .contract = contract_in(lines[0], kRevocationName), .key = key_in(lines[1]), .size = size_in(lines[2])};

@@ -156,6 +156,16 @@ bool stands_there(const SignedNote& note, std::string_view name, const KeyId& id
 
 }  // namespace
 
+std::vector<std::string_view> note_lines(std::string_view text) {
+  std::vector<std::string_view> lines;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    lines.push_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return lines;
+}
+
 KeyId owner_key_id(std::string_view name, const Ed25519PublicKey& key) {
   return key_id(name, kOwnerAlgorithm, key);
 }

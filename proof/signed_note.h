@@ -35,6 +35,9 @@ struct SignedNote {
 std::string write_note(const SignedNote& note);
 SignedNote parse_note(std::string_view bytes, std::string_view place);
 
+/// The lines of a note's text, without their newlines.
+std::vector<std::string_view> note_lines(std::string_view text);
+
 /// Adds the owner's signature of the text, in place of an earlier one of this key. Throws when `name` cannot be a key
 /// name (it is empty, or has white space, control characters or a '+').
 void sign_note(SignedNote& note, std::string_view name, const Ed25519PrivateKey& key);
