@@ -84,7 +84,7 @@ void plan_reads(const Manifest& manifest, const StateShard& shard,
 
 Checkpoint Checkpoint::open(const fs::path& directory) {
   const fs::path path = directory / "manifest.json";
-  if (!fs::exists(path))
+  if (!posix_file_system().exists(path))
     throw Error("a checkpoint has no manifest").values("manifest.json", "nothing").at(directory.string());
   const std::string bytes = read_untrusted(path, kMostManifestBytes);
   Checkpoint checkpoint;

@@ -24,7 +24,7 @@ std::optional<std::int64_t> step_of_name(std::string_view name) {
   const std::string_view digits = name.substr(kPrefix.size());
   std::int64_t step = 0;
   const auto [end, code] = std::from_chars(digits.data(), digits.data() + digits.size(), step);
-  if (code != std::errc{} || end != digits.data() + digits.size() || fmt::format("{:08}", step) != digits)
+  if (code != std::errc{} || end != digits.data() + digits.size() || step < 0 || fmt::format("{:08}", step) != digits)
     return std::nullopt;
   return step;
 }

@@ -6,7 +6,9 @@
 #include "checkpoint/index_file.h"
 #include "checkpoint/shard_file.h"
 #include "core/error.h"
+#include "core/file_system.h"
 #include "core/hdf5_tree.h"
+#include "core/untrusted_file.h"
 
 namespace baekji {
 namespace {
@@ -158,12 +160,12 @@ void require_exact_directory(const fs::path& directory, const Manifest& manifest
                 "a checkpoint lies in the directory of another step", directory.string());
   std::set<std::string> wanted{"manifest.json", manifest.index.name};
   for (const SavedFile& shard : manifest.shards) wanted.insert(shard.name);
-  for (const auto& entry : fs::directory_iterator(directory)) {
-    const std::string name = entry.path().filename().string();
-    if (wanted.erase(name) == 0 || !entry.is_regular_file())
+  for (const std::string& name : posix_file_system().list(directory)) {
+    if (wanted.erase(name) == 0)
       throw Error("a checkpoint holds a file that its manifest does not name")
           .values("the manifest's files alone", name)
           .at(directory.string());
+    require_regular_file(directory / name);
   }
   if (!wanted.empty())
     throw Error("a file of the checkpoint is missing").values(*wanted.begin(), "nothing").at(directory.string());

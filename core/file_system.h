@@ -39,6 +39,7 @@ class FileSystem {
   virtual void create_directories(const std::filesystem::path& path) = 0;
   /// Removes a file or a whole directory; no error when it is not there.
   virtual void remove_all(const std::filesystem::path& path) = 0;
+  /// Whether anything has this name. A link that leads nowhere has: whoever then reads it is told so.
   virtual bool exists(const std::filesystem::path& path) = 0;
   /// The names in a directory, sorted.
   virtual std::vector<std::string> list(const std::filesystem::path& path) = 0;

@@ -52,7 +52,8 @@ void hdf5_check(herr_t status, const std::string& problem, const std::string& pl
 }
 
 Hdf5File Hdf5File::open_read_only(const std::filesystem::path& path) {
-  if (!std::filesystem::exists(path)) {
+  std::error_code code;
+  if (!std::filesystem::exists(path, code)) {
     throw Error("no such file")
         .values("an HDF5 file", "nothing")
         .at(path.string())

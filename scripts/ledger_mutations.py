@@ -181,7 +181,7 @@ def places(value, path=()):
 
 def changed_value(draw, value):
     if draw.random() < 0.2:
-        return draw.choice(NUMBERS + VALUES)
+        return copy.deepcopy(draw.choice(NUMBERS + VALUES))
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):
@@ -192,7 +192,7 @@ def changed_value(draw, value):
     if isinstance(value, str) and value:
         at = draw.randrange(len(value))
         return draw.choice([value[:at] + draw.choice("0af9gZ\"\u00e9") + value[at + 1:], value[:-1], value + "0", value.upper()])
-    return draw.choice(NUMBERS + VALUES)
+    return copy.deepcopy(draw.choice(NUMBERS + VALUES))
 
 
 def change_field(draw, records):
@@ -232,7 +232,7 @@ def change_kind(draw, records):
 
 def change_body(draw, records):
     index = draw.randrange(len(records))
-    records[index] = (records[index][0], draw.choice(VALUES + [5]))
+    records[index] = (records[index][0], copy.deepcopy(draw.choice(VALUES + [5])))
 
 
 def delete_record(draw, records):

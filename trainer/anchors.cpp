@@ -55,17 +55,25 @@ Anchors anchors_of(const RunFolder& folder, const Ledger& ledger,
   Anchors anchors;
   anchors[0] = Anchor{.position = {}, .root = ledger.genesis().state_root};
   for (const std::filesystem::path& directory : {folder.checkpoints(), folder.opened()}) {
-    const CheckpointStore store(directory);
-    for (const std::string& name : unknown_names(directory))
-      problem(fmt::format("{} is no name of a state", (directory / name).string()));
-    for (const std::int64_t step : store.list()) {
+    // Whatever stands there costs one line, not the other checks: also what the standard library throws.
+    const auto guarded = [&](const auto& look) {
       try {
-        if (!anchors.try_emplace(step, open_anchor(store.path_of(step), step, ledger)).second)
-          problem(fmt::format("the state of step {} lies in checkpoints/ and in opened/: keep one", step));
-      } catch (const Error& error) {
+        look();
+      } catch (const std::exception& error) {
         problem(error.what());
       }
-    }
+    };
+    guarded([&] {
+      const CheckpointStore store(directory);
+      for (const std::string& name : unknown_names(directory))
+        problem(fmt::format("{} is no name of a state", (directory / name).string()));
+      for (const std::int64_t step : store.list()) {
+        guarded([&] {
+          if (!anchors.try_emplace(step, open_anchor(store.path_of(step), step, ledger)).second)
+            problem(fmt::format("the state of step {} lies in checkpoints/ and in opened/: keep one", step));
+        });
+      }
+    });
   }
   return anchors;
 }

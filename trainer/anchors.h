@@ -27,7 +27,7 @@ struct Anchor {
 
 /// By step; step 0 is always there, and comes from the seed alone.
 using Anchors = std::map<std::int64_t, Anchor>;
-/// The anchors in checkpoints/ and opened/. `problem` is told of each folder there that is none, and why: the name, the
+/// The anchors in checkpoints/ and opened/. `problem` is told of each entry there that is none, and why: the name, the
 /// manifest and the ledger must say the same. Sizes and manifests are checked here, digests when files are read, the
 /// root when the state is loaded.
 Anchors anchors_of(const RunFolder& folder, const Ledger& ledger,

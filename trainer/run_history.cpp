@@ -139,9 +139,8 @@ void RunHistory::open_log() {
       args_.warn(fmt::format("{} tiles of the log were missing or damaged, and are written again", log_->mended()));
     return;
   }
-  if (!posix_file_system().exists(log_checkpoint_path(args_.folder.log()))) return;
-  check_published(args_.folder.log(), args_.folder.ledger(), contract_);
-  args_.warn("the run folder has a log, but run.signing_key is empty: it is not published further");
+  if (posix_file_system().exists(log_checkpoint_path(args_.folder.log())))
+    args_.warn("the run folder has a log, but run.signing_key is empty: it is not published further");
 }
 
 void RunHistory::sync_ledger() {
@@ -174,6 +173,8 @@ void RunHistory::check_before_writing() const {
         .at(args_.folder.root.string())
         .hint("--accept-kernel-set goes on and records the change in the ledger");
   }
+  if (posix_file_system().exists(log_checkpoint_path(args_.folder.log())))
+    check_published(args_.folder.log(), args_.folder.ledger(), contract_);
   if (args_.rollback) check_rollback(*args_.rollback);
 }
 
@@ -209,6 +210,7 @@ nlohmann::json RunHistory::find_position() {
   open_log();
   keep_note();
   if (args_.rollback) roll_back(*args_.rollback);
+  set_aside_undone();
   skipped_ = ledger_->skipped();
   for (const std::string& name : checkpoints_.remove_leftovers())
     args_.warn("removed an unfinished checkpoint: " + name);
@@ -236,10 +238,15 @@ nlohmann::json RunHistory::find_position() {
 void RunHistory::roll_back(const RollbackEvent& rollback) {
   ledger_->append_event("rollback", rollback_details(rollback));
   sync_ledger();
+}
+
+// On rank 0. After a rollback, and after one that a crash cut short: no state may bear the name of a step that the run
+// has yet to make.
+void RunHistory::set_aside_undone() {
   CheckpointStore opened(args_.folder.opened(), args_.files);
   for (CheckpointStore* store : {&checkpoints_, &opened}) {
     for (const std::int64_t step : store->list()) {
-      if (step > rollback.to) store->set_aside(step);
+      if (step > ledger_->last_step()) store->set_aside(step);
     }
   }
 }

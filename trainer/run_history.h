@@ -124,6 +124,7 @@ class RunHistory {
   void check_rollback(const RollbackEvent& rollback) const;
   nlohmann::json find_position();
   std::string why_not(const CheckpointInfo& info) const;
+  void set_aside_undone();
   void roll_back(const RollbackEvent& rollback);
   void share_position();
   void load(std::int64_t step);

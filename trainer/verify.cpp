@@ -54,9 +54,20 @@ class Verification {
   bool compares() const { return !options_.against.empty() || options_.against_reference; }
   bool trains() const { return options_.replay || compares() || !options_.nonce.empty(); }
 
+  void find_anchors(const std::function<void(const std::string&)>& problem) {
+    anchors_.emplace(anchors_of(run_.folder, run_.ledger, problem));
+  }
+
   void check_alone() {
     ThreadPool pool(thread_count(run_.experiment.layout, job_.machine.ranks));
     verify_signatures(run_, options_.signatures, report_);
+    find_anchors([&](const std::string& text) { report_.fail("manifests", text); });
+    const std::size_t states = anchors_->size() - 1;
+    if (states > 0) {
+      report_.pass("manifests", fmt::format("{} states in checkpoints/ and opened/ name the ledger's steps and roots; "
+                                            "sizes only: --challenge reads every byte",
+                                            states));
+    }
     if (options_.genesis) verify_genesis(run_, pool, report_);
     if (!options_.data) return;
     inputs_.emplace(open_verified_inputs(run_));
@@ -70,8 +81,8 @@ class Verification {
 
   void train_again(const RunKernels& kernels) {
     if (!inputs_) inputs_.emplace(open_verified_inputs(run_));
-    const Anchors anchors =
-        anchors_of(run_.folder, run_.ledger, [&](const std::string& text) { report_.fail("anchors", text); });
+    if (!anchors_) find_anchors([](const std::string&) {});
+    const Anchors& anchors = *anchors_;
     if (compares()) {
       verify_against({.options = options_, .job = job_, .run = run_, .inputs = *inputs_, .anchors = anchors}, report_);
       return;
@@ -94,6 +105,7 @@ class Verification {
   VerifiedRun run_;
   std::string nonce_;
   std::optional<RunInputs> inputs_;
+  std::optional<Anchors> anchors_;
 };
 
 }  // namespace

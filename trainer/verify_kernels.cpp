@@ -49,11 +49,8 @@ void RunKernels::report(VerifyReport& report) const {
   if (!admissible_.contains(begun))
     report.left("kernels", fmt::format("step 0 was recorded under {}, which is not admissible", in_short(begun)));
   std::string text = texts.empty() ? "none: the run has no step" : fmt::format("{}", fmt::join(texts, ", "));
-  // Pieces that are trained again say for themselves whether they are proved.
-  if (!all.inadmissible.empty() && !mine_) {
+  if (!all.inadmissible.empty()) {
     report.left("kernels", text);
-  } else if (!all.inadmissible.empty()) {
-    report.note("kernels", text);
   } else if (!all.comparable) {
     report.note("kernels", fmt::format("{}; this machine has another, so a difference of bits proves nothing: {}", text,
                                        fmt::join(all.other, "; ")));

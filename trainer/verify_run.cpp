@@ -110,6 +110,9 @@ VerifiedRun open_verified(const std::filesystem::path& path, VerifyReport& repor
   report.pass("contract", to_hex(ledger.genesis().contract));
   check_tokenizer(folder, members, report);
   report_rollbacks(ledger, report);
+  if (ledger.divergences() > 0)
+    report.note("divergence",
+                fmt::format("{} times a step was trained again and came out otherwise", ledger.divergences()));
   const std::uint64_t seed = seed_of(members, ledger.genesis(), report);
   return {.folder = std::move(folder),
           .experiment = std::move(experiment),

@@ -34,7 +34,7 @@ std::vector<State> good_states(const Anchors& anchors, ThreadPool& pool, VerifyR
       require_equal(to_hex(anchor.root), to_hex(saved_state_root(*state.checkpoint, pool)),
                     "a state is not the one whose root the ledger holds", anchor.checkpoint.string());
       states.push_back(std::move(state));
-    } catch (const Error& error) {
+    } catch (const std::exception& error) {
       report.fail("states", error.what());
     }
   }

@@ -97,20 +97,20 @@ def verify_checkpoints(run, contract, ledger, digests, report):
         if not os.path.lexists(folder):
             continue
         found = []
-        names = report.attempt("states", names_in, folder)
+        names = report.attempt("manifests", names_in, folder)
         for name in names or []:
             if not name.startswith("step-") or "." in name:  # `.partial`, `.rolled-back`: no reader takes it for a state
-                report.note("states", f"{folder / name}: not a checkpoint, not looked at")
+                report.note("manifests", f"{folder / name}: not a checkpoint, not looked at")
                 continue
-            step = report.attempt("states", check_checkpoint, folder, name, contract, ledger, digests)
+            step = report.attempt("manifests", check_checkpoint, folder, name, contract, ledger, digests)
             if step is not None:
-                report.attempt("states", require, step not in everywhere, "a state lies in checkpoints/ and in opened/",
+                report.attempt("manifests", require, step not in everywhere, "a state lies in checkpoints/ and in opened/",
                                "one place", f"step {step}", folder / name)
                 everywhere.add(step)
                 found.append(step)
         if found:
             how = "every byte" if digests else "sizes, no digests: ask for --digests"
-            report.ok("states", f"{folder}: steps {found}, with the ledger's roots in their manifests; {how}", "manifests")
+            report.ok("manifests", f"{folder}: steps {found}, with the ledger's roots in their manifests; {how}")
 
 
 def check_tokenizer(run, contract):

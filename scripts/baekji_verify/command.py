@@ -251,6 +251,7 @@ def verify_run(a, report):
         report.check("tokenizer", check_tokenizer, a.run, contract)
     else:
         report.leave("tokenizer", "tokenizer.model is not there", f"the file with SHA-256 {contract.value['tokenizer']}")
+    report.note("experiment", "experiment.toml is not read: contract.json decides; `baekji verify` compares the two")
     report_rollbacks(ledger, report)
     signatures = Signatures(a, contract, ledger, report)
     signatures.verify()

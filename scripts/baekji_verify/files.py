@@ -60,9 +60,9 @@ def hash_file(path, new):
 
 
 def names_in(folder):
-    """The names in a folder, sorted; links to folders are no folders."""
+    """The names in a folder, sorted; a link to a folder is followed, as one to a file is."""
     try:
-        require(stat.S_ISDIR(os.lstat(folder).st_mode), "not a folder", "a folder", "something else", folder)
+        require(stat.S_ISDIR(os.stat(folder).st_mode), "not a folder", "a folder", "something else", folder)
         names = sorted(os.listdir(folder))
     except FileNotFoundError:
         raise Rejected("a folder is missing", "a folder", "none", folder) from None

@@ -201,9 +201,10 @@ def attack_checkpoint_files(bench):
     os.mkfifo(folder / "index.h5")
     expect(1, [run.folder, "--digests"], "not a regular file")
     shutil.rmtree(run.folder / "checkpoints")
-    (run.folder / "checkpoints").symlink_to("/etc")
-    expect(1, [run.folder], "not a folder")
-    (run.folder / "checkpoints").unlink()
+    for target in ("nowhere", "checkpoints", "ledger.jsonl"):  # dangling, looping, a file: not the same as nothing
+        (run.folder / "checkpoints").symlink_to(target)
+        expect(1, [run.folder], "manifests")
+        (run.folder / "checkpoints").unlink()
     (run.folder / "checkpoints" / "step-00000006.partial").mkdir(parents=True)
     expect(0, [run.folder], "not a checkpoint, not looked at")
     shutil.rmtree(run.folder / "checkpoints")

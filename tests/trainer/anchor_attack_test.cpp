@@ -1,6 +1,7 @@
 // What an owner could try with the states in her folder, and with an evaluator's nonce once she knows it.
 
 #include <gmock/gmock.h>
+#include <sys/stat.h>
 
 #include "checkpoint/file_digest.h"
 #include "checkpoint/manifest.h"
@@ -182,6 +183,73 @@ TEST(AnchorAttack, AManifestWithOtherCountersThanTheLedger) {
   EXPECT_THAT(attempt([](CheckpointInfo& info) { --info.updates; }), HasSubstr("other updates"));
   EXPECT_THAT(attempt([](CheckpointInfo& info) { info.position += 8; }), HasSubstr("other data position"));
   EXPECT_THAT(attempt([](CheckpointInfo& info) { info.contract = sha256("other"); }), HasSubstr("another contract"));
+}
+
+// Without a replay too: what lies in the folder is held against the ledger, and one bad entry costs one line.
+TEST(AnchorAttack, StatesAreLookedAtByEveryVerification) {
+  const auto attempt = [&](const std::function<void(const fs::path&)>& change) {
+    const fs::path run = copy_of(twelve_honest_steps(), "entries");
+    change(run);
+    const Verdict verdict = verdict_of({.run = run, .genesis = true});
+    EXPECT_TRUE(verdict.failed) << verdict.text;
+    EXPECT_THAT(verdict.text, AllOf(HasSubstr("FAIL  manifests"), HasSubstr("ok    genesis")));
+    return verdict.text;
+  };
+  const auto link = [](const char* target, const fs::path& place) {
+    fs::remove_all(place);
+    fs::create_directory_symlink(target, place);
+  };
+  EXPECT_THAT(attempt([](const fs::path& run) { put(state_of(foreign_run(), 9), state_of(run, 9)); }),
+              HasSubstr("a state that the ledger does not hold"));
+  EXPECT_THAT(attempt([](const fs::path& run) { put(state_of(run, 9), run / "opened" / "step-00000009"); }),
+              HasSubstr("keep one"));
+  for (const char* name : {"step-9", "step-000000009", "step-0000000x", "step--0000001"})
+    EXPECT_THAT(attempt([&](const fs::path& run) { fs::rename(state_of(run, 9), run / "checkpoints" / name); }),
+                HasSubstr("is no name of a state"))
+        << name;
+  for (const char* target : {"nowhere", "manifest.json", "/"}) {
+    attempt([&](const fs::path& run) { link(target, state_of(run, 6) / "manifest.json"); });
+    attempt([&](const fs::path& run) { link(target, state_of(run, 6) / "index.h5"); });
+  }
+  for (const char* folder : {"checkpoints", "opened"}) {
+    for (const char* target : {"nowhere", "checkpoints", "opened", "ledger.jsonl"}) {
+      if (std::string_view(folder) == "opened" && std::string_view(target) == "checkpoints") continue;  // both: above
+      attempt([&](const fs::path& run) { link(target, run / folder); });
+    }
+    attempt([&](const fs::path& run) {
+      fs::remove_all(run / folder);
+      ASSERT_EQ(mkfifo((run / folder).c_str(), 0600), 0);
+    });
+  }
+  attempt([](const fs::path& run) { fs::remove_all(state_of(run, 6)), write_file(state_of(run, 6), "no folder"); });
+}
+
+// States take much room: their folder may be a link to where there is some.
+TEST(AnchorAttack, AFolderElsewhereIsAsGood) {
+  const fs::path run = copy_of(twelve_honest_steps(), "elsewhere");
+  const fs::path place = fresh_folder("elsewhere_states");
+  fs::rename(run / "checkpoints", place);
+  fs::create_directory_symlink(place, run / "checkpoints");
+  const Verdict verdict = verdict_of(challenge(run));
+  EXPECT_TRUE(verdict.passed) << verdict.text;
+}
+
+// A link that leads nowhere is not the absence of what it stands for.
+TEST(AnchorAttack, ALinkToNowhereIsNotNothing) {
+  for (const char* name : {"tokenizer.model", "contract.note", "log", "experiment.toml"}) {
+    for (const char* target : {"nowhere", name}) {
+      const fs::path run = copy_of(twelve_honest_steps(), "links");
+      fs::remove_all(run / name);
+      fs::create_symlink(target, run / name);
+      VerifyOptions options{.run = run};
+      if (std::string_view(name) == "log" || std::string_view(name) == "contract.note")
+        options.signatures.public_key =
+            write_public_key(data_folder() / "links.pub", test_key(data_folder(), "links").public_key());
+      const Verdict verdict = verdict_of(options);
+      EXPECT_TRUE(verdict.failed) << name << " to " << target << "\n" << verdict.text;
+      EXPECT_THAT(verdict.text, HasSubstr((run / name).string()));
+    }
+  }
 }
 
 // Consistent in itself: the manifest has the digest of the shard that was put there.

@@ -63,7 +63,9 @@ TEST(KernelAttack, AnInadmissibleSessionStaysUnprovedWhenItsBitsAreEqual) {
   EXPECT_FALSE(verdict.passed);
   EXPECT_FALSE(verdict.failed) << verdict.text;
   EXPECT_THAT(verdict.text, AllOf(HasSubstr("and still not proved"), HasSubstr("ok    segment")));
-  EXPECT_TRUE(verdict_of({.run = data_folder() / "inadmissible", .replay = std::pair(0, 4)}).passed);
+  // Also where the part that was asked for lies before it: the run as a whole has steps that nobody can prove.
+  const Verdict before = verdict_of({.run = data_folder() / "inadmissible", .replay = std::pair(0, 4)});
+  EXPECT_THAT(before.text, AllOf(HasSubstr("ok    replay"), HasSubstr("left  kernels"), HasSubstr("partly verified")));
   const Verdict unasked = verdict_of({.run = data_folder() / "inadmissible"});
   EXPECT_FALSE(unasked.passed);
   EXPECT_THAT(unasked.text, HasSubstr("left  kernels"));

@@ -84,7 +84,8 @@ TEST(Rollback, AnotherExperimentIsToldAsOneAndLeavesTheFolderAsItWas) {
 TEST(Rollback, ACheckpointBehindItIsNotTheStateOfItsStep) {
   const fs::path run = fresh_folder("rollback_crash");
   // Every step is void: all states are step 0's, and no root tells the steps apart.
-  const Experiment e = six_steps(run, {"model.logits_multiplier=1e38", "run.max_void_steps=100"});
+  const Keys keys{"model.logits_multiplier=1e38", "run.max_void_steps=100"};
+  const Experiment e = six_steps(run, keys);
   train_alone(e);
   train_alone(e, {.rollback = back(4, 5, 6)});
   const fs::path checkpoints = run / "checkpoints";
@@ -94,9 +95,28 @@ TEST(Rollback, ACheckpointBehindItIsNotTheStateOfItsStep) {
   ASSERT_NE(event, std::string::npos);
   std::ofstream(run / "ledger.jsonl", std::ios::trunc) << ledger.substr(0, ledger.find('\n', event) + 1);
   fs::rename(checkpoints / "step-00000006.rolled-back", checkpoints / "step-00000006");
-  EXPECT_EQ("accepted", refusal(e)) << "goes on from step 4, and says what is wrong with step 6";
+  EXPECT_TRUE(verdict_of({.run = run}).failed) << "a state of a step that the ledger no longer has";
+  train_alone(six_steps(run, {keys[0], keys[1], "run.steps=5"}));
+  EXPECT_TRUE(fs::exists(checkpoints / "step-00000006.rolled-back"));
+  EXPECT_TRUE(verdict_of({.run = run}).passed);
+  train_alone(e);
   const Verdict verdict = verdict_of({.run = run, .data = true, .replay = std::pair(0, 6)});
   EXPECT_TRUE(verdict.passed) << verdict.text;
+}
+
+// What was signed is compared before a torn line is cut off.
+TEST(Rollback, ALedgerThatIsNotThePublishedOneStaysAsItIs) {
+  const fs::path run = fresh_folder("rollback_published");
+  const fs::path key = write_private_key(data_folder() / "published.pem", std::string(32, 'p'));
+  train_alone(six_steps(run, {"run.signing_key='" + key.string() + "'"}));
+  const std::string ledger = read_text(run / "ledger.jsonl");
+  const std::size_t last = ledger.rfind('\n', ledger.size() - 2);
+  std::ofstream(run / "ledger.jsonl", std::ios::trunc) << ledger.substr(0, last + 1) << R"({"body":{"step":7,"lo)";
+  const auto before = files_of(run);
+  for (const Keys& keys : {Keys{}, Keys{"run.signing_key='" + key.string() + "'"}}) {
+    EXPECT_THAT(refusal(six_steps(run, keys)), HasSubstr("published"));
+    EXPECT_EQ(before, files_of(run));
+  }
 }
 
 }  // namespace
